@@ -1,0 +1,213 @@
+//! The chunk: what a publisher sends and how a subscriber knows that it got it whole.
+//!
+//! ```text
+//!  0        8        12       16       24       32                     bytes
+//!  ┌────────┬────────┬────────┬────────┬────────┬─────── … ───────────┐
+//!  │ magic  │ group  │ bytes  │ number │ due ns │ pattern             │
+//!  └────────┴────────┴────────┴────────┴────────┴─────── … ───────────┘
+//! ```
+//!
+//! Invariants:
+//! - The pattern depends on group and number, so bytes of another chunk or another channel are never taken for these.
+//! - Cutting the stream elsewhere changes nothing but the receive times.
+
+/// Length of the header.
+pub const HEADER_BYTES: usize = 32;
+
+const MAGIC: [u8; 8] = *b"millchnk";
+/// Patterns start at one of these many offsets in the table.
+const PATTERN_OFFSETS: usize = 4096;
+
+/// The bytes that follow a header, for every group and number.
+#[derive(Debug)]
+pub struct Pattern {
+    table: Vec<u8>,
+    chunk_bytes: usize,
+}
+
+impl Pattern {
+    /// A pattern for chunks of `chunk_bytes`, header included.
+    pub fn new(chunk_bytes: usize) -> Self {
+        assert!(chunk_bytes >= HEADER_BYTES, "a chunk holds at least its header of {HEADER_BYTES} bytes");
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let table = (0..chunk_bytes - HEADER_BYTES + PATTERN_OFFSETS)
+            .map(|_| {
+                state ^= state << 13; // xorshift64
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()[3]
+            })
+            .collect();
+        Self { table, chunk_bytes }
+    }
+
+    /// Length of a chunk, header included.
+    pub fn chunk_bytes(&self) -> usize {
+        self.chunk_bytes
+    }
+
+    /// The header of a chunk.
+    pub fn header(&self, group: u32, number: u64, due_ns: u64) -> [u8; HEADER_BYTES] {
+        let bytes = u32::try_from(self.chunk_bytes).unwrap_or(u32::MAX);
+        let mut header = [0; HEADER_BYTES];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&group.to_le_bytes());
+        header[12..16].copy_from_slice(&bytes.to_le_bytes());
+        header[16..24].copy_from_slice(&number.to_le_bytes());
+        header[24..].copy_from_slice(&due_ns.to_le_bytes());
+        header
+    }
+
+    /// What follows the header.
+    pub fn body(&self, group: u32, number: u64) -> &[u8] {
+        // Two primes keep neighbours in either direction apart; the modulus keeps the sum far from overflow.
+        let offset = (number % 65_536 * 61 + u64::from(group) * 1_009) % PATTERN_OFFSETS as u64;
+        let offset = usize::try_from(offset).unwrap_or(0);
+        &self.table[offset..offset + self.chunk_bytes - HEADER_BYTES]
+    }
+}
+
+/// A chunk that arrived to its last byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrived {
+    /// Who published it, by its own word.
+    pub group: u32,
+    /// Which one it is, by its own word.
+    pub number: u64,
+    /// When it was to be sent.
+    pub due_ns: u64,
+    /// When its first byte was received.
+    pub first_ns: u64,
+    /// When its last byte was received.
+    pub last_ns: u64,
+    /// Whether every byte was as sent. When not, nothing above but the times can be trusted.
+    pub intact: bool,
+}
+
+/// Finds chunks in a stream that may be cut anywhere.
+#[derive(Debug, Default)]
+pub struct Reader {
+    header: [u8; HEADER_BYTES],
+    at: usize,
+    first_ns: u64,
+    intact: bool,
+}
+
+impl Reader {
+    /// Takes bytes that were received at `now_ns`; calls `arrived` for each chunk that they complete.
+    pub fn handle_bytes(&mut self, mut input: &[u8], now_ns: u64, pattern: &Pattern, mut arrived: impl FnMut(Arrived)) {
+        while !input.is_empty() {
+            if self.at == 0 {
+                (self.first_ns, self.intact) = (now_ns, true);
+            }
+            if self.at < HEADER_BYTES {
+                let (taken, rest) = input.split_at(input.len().min(HEADER_BYTES - self.at));
+                self.header[self.at..self.at + taken.len()].copy_from_slice(taken);
+                self.at += taken.len();
+                input = rest;
+                if self.at == HEADER_BYTES {
+                    self.intact = self.header == pattern.header(self.group(), self.number(), self.due_ns());
+                }
+            }
+            if self.at >= HEADER_BYTES {
+                let (taken, rest) = input.split_at(input.len().min(pattern.chunk_bytes - self.at));
+                if self.intact {
+                    let from = self.at - HEADER_BYTES;
+                    self.intact = pattern.body(self.group(), self.number())[from..from + taken.len()] == *taken;
+                }
+                self.at += taken.len();
+                input = rest;
+                if self.at == pattern.chunk_bytes {
+                    arrived(self.arrived(now_ns));
+                    self.at = 0;
+                }
+            }
+        }
+    }
+
+    /// Whether the stream stands between two chunks.
+    pub fn is_at_boundary(&self) -> bool {
+        self.at == 0
+    }
+
+    fn arrived(&self, last_ns: u64) -> Arrived {
+        Arrived {
+            group: self.group(),
+            number: self.number(),
+            due_ns: self.due_ns(),
+            first_ns: self.first_ns,
+            last_ns,
+            intact: self.intact,
+        }
+    }
+
+    fn group(&self) -> u32 {
+        u32::from_le_bytes(self.header[8..12].try_into().unwrap_or_default())
+    }
+
+    fn number(&self) -> u64 {
+        u64::from_le_bytes(self.header[16..24].try_into().unwrap_or_default())
+    }
+
+    fn due_ns(&self) -> u64 {
+        u64::from_le_bytes(self.header[24..].try_into().unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(pattern: &Pattern, group: u32, numbers: std::ops::Range<u64>) -> Vec<u8> {
+        numbers
+            .flat_map(|n| [pattern.header(group, n, 1_000 + n).as_slice(), pattern.body(group, n)].concat())
+            .collect()
+    }
+
+    fn read(pattern: &Pattern, bytes: &[u8], step: usize) -> Vec<Arrived> {
+        let (mut reader, mut all) = (Reader::default(), Vec::new());
+        for (i, part) in bytes.chunks(step).enumerate() {
+            reader.handle_bytes(part, i as u64, pattern, |chunk| all.push(chunk));
+        }
+        assert!(reader.is_at_boundary());
+        all
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_chunks() {
+        let pattern = Pattern::new(300);
+        let bytes = stream(&pattern, 7, 0..9);
+        for step in [1, 2, 31, 32, 33, 299, 300, 301, 5_000] {
+            let got = read(&pattern, &bytes, step);
+            assert_eq!(got.len(), 9, "step {step}");
+            for (n, chunk) in (0..).zip(&got) {
+                assert!(chunk.intact && chunk.group == 7 && chunk.number == n && chunk.due_ns == 1_000 + n);
+                assert!(chunk.first_ns <= chunk.last_ns);
+            }
+        }
+    }
+
+    #[test]
+    fn a_chunk_of_nothing_but_its_header_is_a_chunk() {
+        let pattern = Pattern::new(HEADER_BYTES);
+        assert_eq!(read(&pattern, &stream(&pattern, 0, 0..4), 5).len(), 4);
+    }
+
+    #[test]
+    fn one_wrong_byte_spoils_its_chunk_and_no_other() {
+        let pattern = Pattern::new(300);
+        for wrong in [300, 309, 313, 316, 332, 599] {
+            let mut bytes = stream(&pattern, 7, 0..3);
+            bytes[wrong] ^= 0x40;
+            let intact: Vec<bool> = read(&pattern, &bytes, 64).iter().map(|chunk| chunk.intact).collect();
+            assert_eq!(intact, [true, false, true], "byte {wrong}");
+        }
+    }
+
+    #[test]
+    fn chunks_of_other_groups_and_numbers_differ() {
+        let pattern = Pattern::new(300);
+        assert_ne!(pattern.body(0, 1), pattern.body(0, 2));
+        assert_ne!(pattern.body(0, 1), pattern.body(1, 1));
+    }
+}

@@ -1,0 +1,265 @@
+//! HTTP/1.1 responses, taken apart as they arrive.
+//!
+//! Written for the generator alone and shared with no server, so that a fault in one is not hidden by the same fault in the
+//! other. It is strict: what is not plainly right is an error with the line that was wrong.
+
+use std::fmt;
+
+/// A response's head.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Status code.
+    pub status: u16,
+    /// Whether the connection can carry another request.
+    pub is_keep_alive: bool,
+    /// `Lp-Trickle-Seq`, when there is one.
+    pub seq: Option<i64>,
+    /// Whether `Lp-Trickle-Closed` is there.
+    pub is_closed: bool,
+}
+
+/// What the bytes said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// The head of the final response; provisional ones are passed over.
+    Head(Head),
+    /// More of the body.
+    Body(&'a [u8]),
+    /// The response is complete. The parser awaits the next one.
+    End,
+}
+
+/// Why bytes are not a response.
+#[derive(Debug)]
+pub struct Malformed {
+    what: &'static str,
+    line: String,
+}
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in {:?}", self.what, self.line)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+/// The state of one connection's responses, named for what it awaits.
+#[derive(Debug, Default)]
+pub struct Responses {
+    expect: Expect,
+    line: Vec<u8>,
+    head: Option<PartialHead>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    #[default]
+    HeadLine,
+    Body(u64),
+    ChunkSize,
+    Chunk(u64),
+    ChunkEnd,
+    TrailerLine,
+    End,
+}
+
+#[derive(Debug)]
+struct PartialHead {
+    head: Head,
+    length: Option<u64>,
+    is_chunked: bool,
+}
+
+impl Responses {
+    /// Takes what it can from the front of `input` and says what it was; `None` when it needs more.
+    ///
+    /// # Errors
+    /// The bytes are not an HTTP/1.1 response; the connection is of no further use.
+    pub fn handle_bytes<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Part<'a>>, Malformed> {
+        loop {
+            match self.expect {
+                Expect::HeadLine => {
+                    let Some(line) = self.take_line(input)? else { return Ok(None) };
+                    if let Some(head) = self.handle_head_line(&line)? {
+                        return Ok(Some(Part::Head(head)));
+                    }
+                }
+                Expect::Body(0) | Expect::End => {
+                    self.expect = Expect::HeadLine;
+                    return Ok(Some(Part::End));
+                }
+                Expect::Body(left) => {
+                    let Some(body) = take(input, left) else { return Ok(None) };
+                    self.expect = Expect::Body(left - body.len() as u64);
+                    return Ok(Some(Part::Body(body)));
+                }
+                Expect::ChunkSize => {
+                    let Some(line) = self.take_line(input)? else { return Ok(None) };
+                    let digits = line.split(';').next().unwrap_or("").trim();
+                    let size = u64::from_str_radix(digits, 16).map_err(|_| malformed("no chunk size", &line))?;
+                    self.expect = if size == 0 { Expect::TrailerLine } else { Expect::Chunk(size) };
+                }
+                Expect::Chunk(left) => {
+                    let Some(body) = take(input, left) else { return Ok(None) };
+                    let left = left - body.len() as u64;
+                    self.expect = if left == 0 { Expect::ChunkEnd } else { Expect::Chunk(left) };
+                    return Ok(Some(Part::Body(body)));
+                }
+                Expect::ChunkEnd => {
+                    let Some(line) = self.take_line(input)? else { return Ok(None) };
+                    if !line.is_empty() {
+                        return Err(malformed("a chunk is longer than its size", &line));
+                    }
+                    self.expect = Expect::ChunkSize;
+                }
+                Expect::TrailerLine => {
+                    let Some(line) = self.take_line(input)? else { return Ok(None) };
+                    if line.is_empty() {
+                        self.expect = Expect::End;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a response was begun and not ended.
+    pub fn is_within(&self) -> bool {
+        self.expect != Expect::HeadLine || self.head.is_some() || !self.line.is_empty()
+    }
+
+    /// Handles a line of a head; gives the head at its end.
+    fn handle_head_line(&mut self, line: &str) -> Result<Option<Head>, Malformed> {
+        let Some(partial) = &mut self.head else {
+            let mut words = line.split(' ');
+            let status = match (words.next(), words.next()) {
+                (Some("HTTP/1.1"), Some(code)) => code.parse().ok(),
+                _ => None,
+            };
+            let status = status.ok_or_else(|| malformed("no status line", line))?;
+            let head = Head { status, is_keep_alive: true, seq: None, is_closed: false };
+            self.head = Some(PartialHead { head, length: None, is_chunked: false });
+            return Ok(None);
+        };
+        if !line.is_empty() {
+            let (name, value) = line.split_once(':').ok_or_else(|| malformed("no colon", line))?;
+            partial.handle_field(name, value.trim()).map_err(|what| malformed(what, line))?;
+            return Ok(None);
+        }
+        let Some(PartialHead { head, length, is_chunked }) = self.head.take() else { return Ok(None) };
+        if (100..200).contains(&head.status) {
+            return Ok(None);
+        }
+        self.expect = match (is_chunked, length) {
+            (true, _) => Expect::ChunkSize,
+            (false, Some(length)) => Expect::Body(length),
+            (false, None) if head.status == 204 => Expect::End,
+            (false, None) => return Err(malformed("neither a length nor chunks", &head.status.to_string())),
+        };
+        Ok(Some(head))
+    }
+
+    /// A line without its end; `None` while it has none.
+    fn take_line(&mut self, input: &mut &[u8]) -> Result<Option<String>, Malformed> {
+        let (taken, is_whole) = match input.iter().position(|&byte| byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (input.len(), false),
+        };
+        self.line.extend_from_slice(&input[..taken]);
+        *input = &input[taken..];
+        if self.line.len() > LINE_BYTES_MAX {
+            return Err(malformed("a line without an end", &String::from_utf8_lossy(&self.line[..80])));
+        }
+        if !is_whole {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&self.line);
+        let Some(line) = text.strip_suffix("\r\n") else { return Err(malformed("no CR before LF", &text)) };
+        let line = line.to_owned();
+        self.line.clear();
+        Ok(Some(line))
+    }
+}
+
+impl PartialHead {
+    fn handle_field(&mut self, name: &str, value: &str) -> Result<(), &'static str> {
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => self.length = Some(value.parse().map_err(|_| "not a length")?),
+            "transfer-encoding" => self.is_chunked = value.eq_ignore_ascii_case("chunked"),
+            "connection" => self.head.is_keep_alive = !value.eq_ignore_ascii_case("close"),
+            "lp-trickle-seq" => self.head.seq = Some(value.parse().map_err(|_| "not a number")?),
+            "lp-trickle-closed" => self.head.is_closed = true,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn take<'a>(input: &mut &'a [u8], limit: u64) -> Option<&'a [u8]> {
+    let count = input.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
+    let (taken, rest) = input.split_at(count);
+    *input = rest;
+    (count > 0).then_some(taken)
+}
+
+fn malformed(what: &'static str, line: &str) -> Malformed {
+    Malformed { what, line: line.to_owned() }
+}
+
+const LINE_BYTES_MAX: usize = 8 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a stream says, with body parts joined, when it comes `step` bytes at a time.
+    fn parse(bytes: &[u8], step: usize) -> Result<Vec<(u16, Vec<u8>)>, Malformed> {
+        let (mut responses, mut all) = (Responses::default(), Vec::new());
+        let (mut status, mut body) = (0, Vec::new());
+        for mut part in bytes.chunks(step) {
+            while let Some(part) = responses.handle_bytes(&mut part)? {
+                match part {
+                    Part::Head(head) => status = head.status,
+                    Part::Body(more) => body.extend_from_slice(more),
+                    Part::End => all.push((status, std::mem::take(&mut body))),
+                }
+            }
+        }
+        assert!(!responses.is_within());
+        Ok(all)
+    }
+
+    #[test]
+    fn any_cut_gives_the_same_responses() {
+        let bytes = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
+            5\r\nhello\r\n1;x=y\r\n,\r\nA\r\n worldwide\r\n0\r\nTrailer: 1\r\n\r\n\
+            HTTP/1.1 470 \r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        for step in 1..bytes.len() {
+            let got = parse(bytes, step).unwrap();
+            let want = vec![(200, b"hello, worldwide".to_vec()), (470, b"abc".to_vec()), (200, Vec::new())];
+            assert_eq!(got, want, "step {step}");
+        }
+    }
+
+    #[test]
+    fn a_head_says_what_trickle_needs() {
+        let mut bytes: &[u8] = b"HTTP/1.1 200 OK\r\nLp-Trickle-Seq: 7\r\nLP-TRICKLE-CLOSED: terminated\r\n\
+            Connection: close\r\nContent-Length: 0\r\n\r\n";
+        let head = Responses::default().handle_bytes(&mut bytes).unwrap();
+        assert_eq!(head, Some(Part::Head(Head { status: 200, is_keep_alive: false, seq: Some(7), is_closed: true })));
+    }
+
+    #[test]
+    fn what_is_wrong_is_quoted() {
+        for (bytes, want) in [
+            ("SSH-2.0-x\r\n", "no status line in \"SSH-2.0-x\""),
+            ("HTTP/1.1 200 OK\r\n\r\n", "neither a length nor chunks"),
+            ("HTTP/1.1 200 OK\nA: b\n\n", "no CR before LF"),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "no chunk size in \"zz\""),
+            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "longer than its size"),
+        ] {
+            let error = parse(bytes.as_bytes(), 7).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! What was measured, where, with which command.
+//!
+//! One binary a question; the first is `fanout`: what does it cost to hand one publisher's bytes to many subscribers?
+//!
+//! ```text
+//!            CPU 0                                  CPU 1
+//!   floor  or  millstream  ◀── sockets ──▶  load: publishers and subscribers
+//!        │
+//!        └── /proc: CPU time, peak memory ──▶ run ──▶ table
+//! ```
+//!
+//! - [`floor`]: the least that any server could do, to compare with;
+//! - [`load`]: an open-loop generator that checks every byte it gets back;
+//! - [`run`]: both servers in turn, in one run, and the table.
+//!
+//! Invariants:
+//! - Latency counts from when a chunk was *due*, not from when it was sent: a server or a generator that stalls cannot hide it.
+//! - A generator that was itself the bottleneck says so, and its figures do not count.
+//! - Floor and server are measured by the same code, on the same CPUs, one after the other, round after round.
+//! - Nothing here is told how the server works: it shares no parser with it.
+#![forbid(unsafe_code)]
+
+pub mod chunk;
+pub mod clock;
+pub mod floor;
+pub mod http;
+pub mod load;
+pub mod net;
+pub mod pin;
+pub mod run;

@@ -1,0 +1,301 @@
+//! Every setting, as it may come from a flag, the environment or a file; what none of them says is `None`.
+//!
+//! One struct serves all three, so a setting that exists in one exists in the others under the same name.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::failure::{Failure, Reason};
+
+/// Settings of an orchestrator.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub(crate) struct Options {
+    /// The URL that peers are told: https or http, a host and a port [default: https://127.0.0.1:8935]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MILLSTREAM_SERVICE_ADDR",
+        help_heading = "Addresses"
+    )]
+    pub(crate) service_addr: Option<String>,
+
+    /// Where to listen: [http://|https://]ADDRESS[:PORT]; http:// leaves TLS to a proxy [default: all addresses, or the loopback address that the service URL names, at the service's port]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "MILLSTREAM_HTTP_ADDR",
+        help_heading = "Addresses"
+    )]
+    pub(crate) http_addr: Option<String>,
+
+    /// A certificate chain, PEM, in place of a self-signed one [default: self-signed at every start]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MILLSTREAM_TLS_CERT",
+        help_heading = "Addresses"
+    )]
+    pub(crate) tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, PEM [default: made with the certificate]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MILLSTREAM_TLS_KEY",
+        help_heading = "Addresses"
+    )]
+    pub(crate) tls_key: Option<PathBuf>,
+
+    /// The CPUs that carry the network, one shard each, such as 0,2-3 [default: the first half of the CPUs]
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "MILLSTREAM_CORES",
+        help_heading = "Machine"
+    )]
+    pub(crate) cores: Option<String>,
+
+    /// How many lanes process video beside the shards [default: one for every other CPU, at least 1]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "MILLSTREAM_LANES",
+        help_heading = "Machine"
+    )]
+    pub(crate) lanes: Option<usize>,
+
+    /// Where key.pem and cert.pem are written [default: $XDG_DATA_HOME/millstream, or ~/.millstream]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "MILLSTREAM_DATA_DIR",
+        help_heading = "Machine"
+    )]
+    pub(crate) data_dir: Option<PathBuf>,
+
+    /// Create a channel when somebody publishes to a name that does not exist [default: false]
+    #[arg(long, value_name = "BOOL", env = "MILLSTREAM_TRICKLE_AUTOCREATE", help_heading = "Trickle",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) trickle_autocreate: Option<bool>,
+
+    /// Let a session's channels be deleted only by those who were given its URLs [default: false]
+    #[arg(long, value_name = "BOOL", env = "MILLSTREAM_TRICKLE_OWNER_DELETE", help_heading = "Trickle",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) trickle_owner_delete: Option<bool>,
+
+    /// Live sessions at once; one more is answered 503 [default: 16]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "MILLSTREAM_MAX_SESSIONS",
+        help_heading = "Limits"
+    )]
+    pub(crate) max_sessions: Option<usize>,
+
+    /// End a session that has had no input for this long [default: 60]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MILLSTREAM_SESSION_IDLE",
+        help_heading = "Limits"
+    )]
+    pub(crate) session_idle: Option<u64>,
+
+    /// Connections at once, over all shards [default: 32768 a shard, or what the open-files limit allows]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "MILLSTREAM_MAX_CONNECTIONS",
+        help_heading = "Limits"
+    )]
+    pub(crate) max_connections: Option<usize>,
+
+    /// Channels at once, over all shards [default: 4096 a shard]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "MILLSTREAM_MAX_CHANNELS",
+        help_heading = "Limits"
+    )]
+    pub(crate) max_channels: Option<usize>,
+
+    /// The longest segment [default: 286]
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "MILLSTREAM_MAX_SEGMENT_MIB",
+        help_heading = "Limits"
+    )]
+    pub(crate) max_segment_mib: Option<u64>,
+
+    /// What one channel may hold over all its segments [default: 572]
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "MILLSTREAM_MAX_CHANNEL_MIB",
+        help_heading = "Limits"
+    )]
+    pub(crate) max_channel_mib: Option<u64>,
+
+    /// Memory for what channels hold, over all shards [default: 1024 a shard, at most half of the machine's]
+    #[arg(
+        long,
+        value_name = "MIB",
+        env = "MILLSTREAM_PAGE_MEMORY_MIB",
+        help_heading = "Limits"
+    )]
+    pub(crate) page_memory_mib: Option<u64>,
+
+    /// How long sessions may go on after SIGTERM; a second signal ends them at once [default: 30]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MILLSTREAM_DRAIN_TIMEOUT",
+        help_heading = "Operation"
+    )]
+    pub(crate) drain_timeout: Option<u64>,
+
+    /// What to log: error, warn, info, debug, trace, or a filter such as info,control=debug [default: info]
+    #[arg(
+        long,
+        value_name = "FILTER",
+        env = "MILLSTREAM_LOG",
+        help_heading = "Operation"
+    )]
+    pub(crate) log: Option<String>,
+}
+
+impl Options {
+    /// These settings, and where they say nothing the others.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            service_addr: self.service_addr.or(other.service_addr),
+            http_addr: self.http_addr.or(other.http_addr),
+            tls_cert: self.tls_cert.or(other.tls_cert),
+            tls_key: self.tls_key.or(other.tls_key),
+            cores: self.cores.or(other.cores),
+            lanes: self.lanes.or(other.lanes),
+            data_dir: self.data_dir.or(other.data_dir),
+            trickle_autocreate: self.trickle_autocreate.or(other.trickle_autocreate),
+            trickle_owner_delete: self.trickle_owner_delete.or(other.trickle_owner_delete),
+            max_sessions: self.max_sessions.or(other.max_sessions),
+            session_idle: self.session_idle.or(other.session_idle),
+            max_connections: self.max_connections.or(other.max_connections),
+            max_channels: self.max_channels.or(other.max_channels),
+            max_segment_mib: self.max_segment_mib.or(other.max_segment_mib),
+            max_channel_mib: self.max_channel_mib.or(other.max_channel_mib),
+            page_memory_mib: self.page_memory_mib.or(other.page_memory_mib),
+            drain_timeout: self.drain_timeout.or(other.drain_timeout),
+            log: self.log.or(other.log),
+        }
+    }
+
+    /// Settings from a file. A key that is not known is an error that names it.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, Failure> {
+        let what = || format!("the configuration file {} cannot be used", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Failure::new(
+                Reason::Usage,
+                what(),
+                error.to_string(),
+                "give the path of a file that this user may read",
+            )
+        })?;
+        Self::from_toml(&text).map_err(|why| {
+            let why = why.trim_end().replace('\n', "\n       ");
+            Failure::new(
+                Reason::Usage,
+                what(),
+                why,
+                "`millstream config example` prints every key",
+            )
+        })
+    }
+
+    /// Settings from a file's text.
+    pub(crate) fn from_toml(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// These settings as a file's text.
+    pub(crate) fn to_toml(&self) -> Result<String, Failure> {
+        toml::to_string(self)
+            .map_err(|error| Failure::usage("the settings cannot be printed", error.to_string()))
+    }
+
+    /// The name of every setting.
+    #[cfg(test)]
+    pub(crate) fn keys(&self) -> Vec<String> {
+        let value = serde_json::to_value(self).unwrap();
+        value.as_object().unwrap().keys().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_first_counts_setting_by_setting() {
+        let flags = Options {
+            lanes: Some(3),
+            trickle_autocreate: Some(false),
+            ..Options::default()
+        };
+        let file =
+            Options::from_toml("lanes = 7\ntrickle-autocreate = true\nmax-sessions = 2\n").unwrap();
+        let merged = flags.or(file);
+        assert_eq!(merged.lanes, Some(3));
+        assert_eq!(
+            merged.trickle_autocreate,
+            Some(false),
+            "a flag can switch off what a file switches on"
+        );
+        assert_eq!(merged.max_sessions, Some(2));
+        assert_eq!(merged.log, None);
+    }
+
+    #[test]
+    fn no_setting_is_forgotten_when_two_are_merged() {
+        let full = Options {
+            service_addr: Some("a".into()),
+            http_addr: Some("b".into()),
+            tls_cert: Some("c".into()),
+            tls_key: Some("d".into()),
+            cores: Some("e".into()),
+            lanes: Some(1),
+            data_dir: Some("f".into()),
+            trickle_autocreate: Some(true),
+            trickle_owner_delete: Some(true),
+            max_sessions: Some(1),
+            session_idle: Some(1),
+            max_connections: Some(1),
+            max_channels: Some(1),
+            max_segment_mib: Some(1),
+            max_channel_mib: Some(1),
+            page_memory_mib: Some(1),
+            drain_timeout: Some(1),
+            log: Some("g".into()),
+        };
+        assert_eq!(Options::default().or(full.clone()), full);
+        assert_eq!(full.clone().or(Options::default()), full);
+        assert_eq!(Options::from_toml(&full.to_toml().unwrap()), Ok(full));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = Options::from_toml("lanes = 1\nlane = 2\n").unwrap_err();
+        assert!(
+            error.contains("unknown field `lane`") && error.contains("line 2"),
+            "{error}"
+        );
+        let error = Options::from_toml("lanes = \"many\"").unwrap_err();
+        assert!(
+            error.contains("line 1") && error.contains("invalid type"),
+            "{error}"
+        );
+    }
+}

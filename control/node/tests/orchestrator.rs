@@ -1,0 +1,174 @@
+//! The orchestrator as a process: it starts, answers, says what it is, and goes when it is told to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+struct Node {
+    child: Child,
+    dir: PathBuf,
+    report: String,
+    addr: SocketAddr,
+}
+
+impl Node {
+    fn command(name: &str, args: &[&str]) -> (Command, PathBuf) {
+        let dir = std::env::temp_dir().join(format!("millstream-{name}-{}", std::process::id()));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        command
+            .arg("orchestrator")
+            .args(["--data-dir", dir.to_str().unwrap()])
+            .args(args);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        (command, dir)
+    }
+
+    /// Starts one and reads its report.
+    fn start(name: &str, args: &[&str]) -> Self {
+        let (mut command, dir) = Self::command(name, args);
+        let mut child = command.spawn().unwrap();
+        let mut report = String::new();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        while let Some(Ok(line)) = lines.next() {
+            let last = line.trim_start().starts_with("drain ");
+            report.push_str(&line);
+            report.push('\n');
+            if last {
+                break;
+            }
+        }
+        let Some(addr) = listening(&report) else {
+            let mut said = String::new();
+            child
+                .stderr
+                .take()
+                .unwrap()
+                .read_to_string(&mut said)
+                .unwrap();
+            panic!("it did not start: {report}{said}");
+        };
+        Self {
+            child,
+            dir,
+            report,
+            addr,
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn ended(&mut self, within: Duration) -> Option<i32> {
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("it still runs");
+    }
+
+    fn http(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.addr).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+        drop(std::fs::remove_dir_all(&self.dir));
+    }
+}
+
+fn listening(report: &str) -> Option<SocketAddr> {
+    let line = report
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("listening "))?;
+    line.trim_start().split(',').next()?.parse().ok()
+}
+
+const CLEARTEXT: [&str; 4] = [
+    "--service-addr",
+    "http://127.0.0.1:0",
+    "--max-sessions",
+    "2",
+];
+const START: &str = "POST /live-video-to-video HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+#[test]
+fn it_starts_answers_and_ends_with_status_0() {
+    let mut node = Node::start("life", &CLEARTEXT);
+    let url = format!("http://{}", node.addr);
+    assert!(
+        node.report.contains(&format!("service    {url}")),
+        "{}",
+        node.report
+    );
+    assert!(!node.report.contains('\x1b'), "plain when piped");
+    assert!(node.http(HEALTH).starts_with("HTTP/1.1 200 OK\r\n"));
+    let answer = node.http(START);
+    assert!(
+        answer.contains(&format!("\"publish_url\":\"{url}/ai/trickle/")),
+        "{answer}"
+    );
+    node.signal(Signal::INT);
+    // One session runs and gets its time, a second signal takes it away.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(node.child.try_wait().unwrap().is_none(), "it drains");
+    let answer = node.http(START);
+    assert!(
+        answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("\r\n\r\ninsufficient capacity\n"),
+        "{answer}"
+    );
+    node.signal(Signal::TERM);
+    assert_eq!(node.ended(Duration::from_secs(15)), Some(0));
+}
+
+#[test]
+fn a_drain_ends_at_its_deadline() {
+    let mut node = Node::start(
+        "drain",
+        &[&CLEARTEXT[..], &["--drain-timeout", "1"]].concat(),
+    );
+    assert!(node.http(START).starts_with("HTTP/1.1 200 OK\r\n"));
+    let begin = Instant::now();
+    node.signal(Signal::TERM);
+    assert_eq!(node.ended(Duration::from_secs(15)), Some(0));
+    assert!(
+        begin.elapsed() >= Duration::from_secs(1),
+        "the session had its second"
+    );
+}
+
+#[test]
+fn a_port_that_is_taken_is_a_status_of_its_own() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", taken.local_addr().unwrap());
+    let (mut command, dir) = Node::command("taken", &["--service-addr", &url]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(12), "{said}");
+    assert!(
+        said.contains("cannot listen on 127.0.0.1:") && said.contains("fix: `ss -ltnp"),
+        "{said}"
+    );
+    drop(std::fs::remove_dir_all(dir));
+}

@@ -1,0 +1,353 @@
+//! One live session as the control plane sees it: a task that opens it, speaks for it, and buries it.
+//!
+//! ```text
+//!            OpenSession                 SessionEnded             1 s
+//!   opening ─────────────► live ───────────────────► farewell ─────────► events channel deleted, seat given back
+//!      │ refused, late       │ silent, abandoned         ▲
+//!      ▼                     └── CloseSession ── 10 s ───┘
+//!    seat given back
+//! ```
+//!
+//! Invariants:
+//! - The seat is held from before the session is asked for until its last channel is gone.
+//! - Nobody's absence keeps a session: a caller that hung up, an opening that came too late and a data plane that fell
+//!   silent all lead to `CloseSession`, and every wait has a deadline.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use link::{Answer, Command, EndCause, OpenSession, Process, Refusal, SessionStats};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use super::commands::{Commands, Outcome};
+use super::events::{self, Trace};
+use super::limits;
+use super::params;
+use super::registry::{End, Mail, Note, Seat};
+use super::state::{self, Meter};
+use super::view::View;
+use super::voice::Voice;
+use crate::world::World;
+
+/// Why a session was not opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum OpenError {
+    /// The data plane has no room.
+    NoRoom,
+    /// The data plane did not answer in time.
+    Late,
+    /// The data plane cannot do it.
+    Failed(String),
+}
+
+/// Everything a session's task starts with.
+pub(super) struct Session {
+    pub(super) seat: Seat,
+    pub(super) mail: Mail,
+    pub(super) view: watch::Sender<View>,
+    pub(super) commands: Commands,
+    pub(super) world: Arc<dyn World>,
+    pub(super) owner_token: Option<String>,
+    /// Keys of the start parameters that mean nothing to the model.
+    pub(super) ignored: Vec<String>,
+}
+
+impl Session {
+    /// Lives through the whole session; `opened` hears how the opening went, no later than `deadline`.
+    pub(super) async fn run(
+        self,
+        deadline: Instant,
+        opened: oneshot::Sender<Result<(), OpenError>>,
+    ) {
+        let view = Arc::new(self.view);
+        let voice = Voice::new(
+            self.seat.manifest_id(),
+            Arc::clone(&view),
+            self.commands.clone(),
+            Arc::clone(&self.world),
+        );
+        let mut live = Live {
+            manifest_id: self.seat.manifest_id().to_owned(),
+            mail: self.mail,
+            view,
+            voice,
+            commands: self.commands,
+            world: self.world,
+            meter: Meter::default(),
+            closing: None,
+            heard: Instant::now(),
+            lost_told: 0,
+        };
+        if !live.open(self.owner_token, deadline, opened).await {
+            return;
+        }
+        let (cause, stats) = live.live(&self.ignored).await;
+        live.farewell(&cause, stats).await;
+        drop(self.seat);
+    }
+}
+
+struct Live {
+    manifest_id: String,
+    mail: Mail,
+    view: Arc<watch::Sender<View>>,
+    voice: Voice,
+    commands: Commands,
+    world: Arc<dyn World>,
+    meter: Meter,
+    /// Set once the session was told to end: when to stop waiting for it.
+    closing: Option<Instant>,
+    /// When the data plane was last heard of.
+    heard: Instant,
+    lost_told: u64,
+}
+
+impl Live {
+    /// Whether there is a session now.
+    async fn open(
+        &mut self,
+        owner_token: Option<String>,
+        deadline: Instant,
+        opened: oneshot::Sender<Result<(), OpenError>>,
+    ) -> bool {
+        let command = Command::OpenSession(OpenSession {
+            manifest_id: self.manifest_id.clone(),
+            process: Process::Filter(self.view.borrow().filter),
+            owner_token,
+        });
+        let error = match self.commands.call(command, deadline).await {
+            Outcome::Answered(Answer::Done) => {
+                if opened.send(Ok(())).is_err() {
+                    tracing::debug!(
+                        manifest_id = self.manifest_id,
+                        "the caller hung up before its session was open"
+                    );
+                    self.close().await;
+                }
+                return true;
+            }
+            // Somebody else's: it must not be closed from here.
+            Outcome::Answered(Answer::Already) => {
+                OpenError::Failed("the manifest id is taken".to_owned())
+            }
+            Outcome::Refused(Refusal::Full(limit)) => {
+                tracing::info!(limit, "no room for a session");
+                OpenError::NoRoom
+            }
+            Outcome::Refused(Refusal::Draining | Refusal::Busy) => OpenError::NoRoom,
+            Outcome::Refused(refusal) => OpenError::Failed(refusal.to_string()),
+            Outcome::Late(pending) => {
+                // The caller may be gone as well.
+                drop(opened.send(Err(OpenError::Late)));
+                tracing::warn!(
+                    manifest_id = self.manifest_id,
+                    "the data plane did not open a session in time"
+                );
+                let born = matches!(
+                    timeout(limits::START_LATE, pending).await,
+                    Ok(Ok(Ok(Answer::Done)))
+                );
+                if born {
+                    self.close().await;
+                }
+                return born;
+            }
+        };
+        drop(opened.send(Err(error)));
+        false
+    }
+
+    async fn live(&mut self, ignored: &[String]) -> End {
+        if self.closing.is_none() {
+            self.voice.trace(Trace::Request, None).await;
+            self.voice.status().await;
+            if !ignored.is_empty() {
+                self.voice.params(ignored).await;
+            }
+        }
+        let mut second = interval(std::time::Duration::from_secs(1));
+        second.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut status_due = Instant::now() + limits::STATUS_EVERY;
+        loop {
+            tokio::select! {
+                biased;
+                // The table keeps the sending ends as long as this task keeps its seat.
+                Some(note) = self.mail.notes.recv() => self.noted(note).await,
+                Ok(()) = self.mail.progress.changed() => self.progressed().await,
+                end = &mut self.mail.ended => {
+                    return end.unwrap_or_else(|_| self.lost_end("the session was forgotten"));
+                }
+                _ = second.tick() => {
+                    self.look().await;
+                    let now = Instant::now();
+                    if now >= status_due {
+                        status_due = now + limits::STATUS_EVERY;
+                        self.voice.status().await;
+                    }
+                    match self.closing {
+                        Some(deadline) if now >= deadline => {
+                            return self.lost_end("the data plane did not end the session in time");
+                        }
+                        None if now >= self.heard + limits::SILENCE => {
+                            tracing::warn!(manifest_id = self.manifest_id, "the data plane fell silent about a session");
+                            self.close().await;
+                        }
+                        _ => {}
+                    }
+                }
+                // Last, so that a flood of messages delays nothing else.
+                Some(bytes) = self.mail.messages.recv() => self.told(&bytes).await,
+            }
+        }
+    }
+
+    async fn farewell(&mut self, cause: &EndCause, stats: SessionStats) {
+        tracing::info!(
+            manifest_id = self.manifest_id,
+            ?cause,
+            frames_in = stats.frames_in,
+            frames_out = stats.frames_out,
+            "session ended"
+        );
+        let now_ms = self.world.unix_ms();
+        if let EndCause::BadInput(why) | EndCause::Failed(why) = cause {
+            self.voice.last_words(why).await;
+        }
+        self.view.send_modify(|view| {
+            view.stats = stats;
+            view.state = state::ended(cause);
+            view.state_since_ms = now_ms;
+        });
+        self.voice.status().await;
+        sleep(limits::GOODBYE).await;
+        let name = self.voice.channel().to_owned();
+        let deadline = Instant::now() + limits::COMMAND;
+        match self
+            .commands
+            .call(Command::DeleteChannel { name }, deadline)
+            .await
+        {
+            Outcome::Answered(_) | Outcome::Refused(Refusal::Unknown) => {}
+            other => tracing::warn!(
+                manifest_id = self.manifest_id,
+                ?other,
+                "the events channel stays until it is swept"
+            ),
+        }
+    }
+
+    async fn noted(&mut self, note: Note) {
+        self.heard = Instant::now();
+        match note {
+            Note::FirstInput(what) => {
+                tracing::info!(
+                    manifest_id = self.manifest_id,
+                    input = events::bounded(&what),
+                    "first input"
+                );
+                self.voice.trace(Trace::FirstInput, Some(&what)).await;
+            }
+            Note::FirstOutput => self.voice.trace(Trace::FirstOutput, None).await,
+            Note::Trouble(message) => self.voice.trouble(&message).await,
+        }
+    }
+
+    async fn progressed(&mut self) {
+        self.heard = Instant::now();
+        let Some(stats) = self.mail.progress.borrow_and_update().clone() else {
+            return;
+        };
+        self.meter.note(self.world.unix_ms(), &stats);
+        let rates = self.meter.rates();
+        self.view
+            .send_modify(|view| (view.stats, view.rates) = (stats, rates));
+        self.look().await;
+    }
+
+    /// Looks at the state, and says so when it is another.
+    async fn look(&mut self) {
+        let now_ms = self.world.unix_ms();
+        let state = state::running(&self.view.borrow().stats, &self.meter, now_ms);
+        let changed = self.view.send_if_modified(|view| {
+            let changed = view.state != state;
+            if changed {
+                (view.state, view.state_since_ms) = (state, now_ms);
+            }
+            changed
+        });
+        if changed {
+            self.voice.status().await;
+        }
+        let lost = self.mail.lost.load(Ordering::Relaxed);
+        if lost > self.lost_told && self.voice.may_tell_trouble() {
+            let more = lost - std::mem::replace(&mut self.lost_told, lost);
+            self.voice
+                .trouble(&format!("{more} messages came too fast and were lost"))
+                .await;
+        }
+    }
+
+    /// A message came on the control channel.
+    async fn told(&mut self, bytes: &[u8]) {
+        let current = self.view.borrow().filter;
+        let update = match params::message(current, bytes) {
+            Ok(params::Message::Nothing) => return,
+            Ok(params::Message::Update(update)) => update,
+            Err(why) => return self.voice.trouble(&why).await,
+        };
+        if update.filter != current {
+            let command = Command::SetProcess {
+                manifest_id: self.manifest_id.clone(),
+                process: Process::Filter(update.filter),
+            };
+            match self
+                .commands
+                .call(command, Instant::now() + limits::COMMAND)
+                .await
+            {
+                Outcome::Answered(_) => {}
+                Outcome::Refused(why) => {
+                    return self
+                        .voice
+                        .trouble(&format!("parameters not changed: {why}"))
+                        .await;
+                }
+                Outcome::Late(_) => {
+                    return self
+                        .voice
+                        .trouble("parameters may not have been changed: no answer")
+                        .await;
+                }
+            }
+        }
+        let now_ms = self.world.unix_ms();
+        self.view
+            .send_modify(|view| (view.filter, view.params_since_ms) = (update.filter, now_ms));
+        self.voice.params(&update.ignored).await;
+    }
+
+    /// Asks for the end. What follows is a `SessionEnded`, or the closing deadline.
+    async fn close(&mut self) {
+        self.closing = Some(Instant::now() + limits::CLOSE);
+        let command = Command::CloseSession {
+            manifest_id: self.manifest_id.clone(),
+        };
+        if let Outcome::Refused(Refusal::Unknown | Refusal::Stopped) = self
+            .commands
+            .call(command, Instant::now() + limits::COMMAND)
+            .await
+        {
+            // Its end, if it ever had one, is on the way already; one second is plenty.
+            self.closing = Some(Instant::now() + limits::GOODBYE);
+        }
+    }
+
+    fn lost_end(&self, why: &str) -> End {
+        tracing::error!(manifest_id = self.manifest_id, why);
+        (
+            EndCause::Failed(why.to_owned()),
+            self.view.borrow().stats.clone(),
+        )
+    }
+}

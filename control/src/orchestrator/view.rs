@@ -1,0 +1,43 @@
+//! How a session is doing, for everybody who asks: its events, the status route, the log.
+
+use link::{Filter, SessionStats};
+
+use super::state::{Rates, State};
+
+/// How a session is doing, for everybody who asks.
+#[derive(Debug, Clone)]
+pub(super) struct View {
+    pub(super) model_id: String,
+    pub(super) stream_id: String,
+    pub(super) gateway_request_id: String,
+    pub(super) filter: Filter,
+    pub(super) started_ms: u64,
+    pub(super) state: State,
+    pub(super) state_since_ms: u64,
+    pub(super) stats: SessionStats,
+    pub(super) rates: Rates,
+    /// 0 until parameters were changed.
+    pub(super) params_since_ms: u64,
+    pub(super) last_error: Option<String>,
+    /// 0 while there was none.
+    pub(super) last_error_ms: u64,
+}
+
+impl View {
+    pub(super) fn new(model_id: String, filter: Filter, now_ms: u64) -> Self {
+        Self {
+            model_id,
+            stream_id: String::new(),
+            gateway_request_id: String::new(),
+            filter,
+            started_ms: now_ms,
+            state: State::Loading,
+            state_since_ms: now_ms,
+            stats: SessionStats::default(),
+            rates: Rates::default(),
+            params_since_ms: 0,
+            last_error: None,
+            last_error_ms: 0,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The CPU as a device: the backend that every build carries.
+//!
+//! H.264 by openh264 (Cisco's, built from source into the binary), filters by [`kernels::reference`]. A surface is
+//! a [`Frame`] in host memory. Everything runs on the thread that calls, so a session costs one core at most.
+
+mod decode;
+mod encode;
+mod openh264_raw;
+mod process;
+
+use kernels::Frame;
+
+use crate::backend::{Backend, Codec, Unavailable};
+use crate::decode::{Config as DecodeConfig, Decode};
+use crate::encode::{Config as EncodeConfig, Encode};
+use crate::process::Process;
+
+const NAME: &str = "cpu";
+
+/// The CPU backend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cpu;
+
+impl Backend for Cpu {
+    type Surface = Frame;
+
+    fn name(&self) -> String {
+        format!("{NAME} ({}, {})", version(), notes())
+    }
+
+    fn surface(&self) -> Frame {
+        Frame::default()
+    }
+
+    fn decoder(
+        &self,
+        codec: Codec,
+        config: DecodeConfig,
+    ) -> Result<Box<dyn Decode<Frame> + Send>, Unavailable> {
+        match codec {
+            Codec::H264 => Ok(Box::new(decode::Decoder::new(config)?)),
+            Codec::H265 => Err(no_codec(codec, "decoder")),
+        }
+    }
+
+    fn processor(&self) -> Result<Box<dyn Process<Frame> + Send>, Unavailable> {
+        Ok(Box::new(process::Processor::default()))
+    }
+
+    fn encoder(
+        &self,
+        codec: Codec,
+        config: EncodeConfig,
+    ) -> Result<Box<dyn Encode<Frame> + Send>, Unavailable> {
+        match codec {
+            Codec::H264 => Ok(Box::new(encode::Encoder::new(config)?)),
+            Codec::H265 => Err(no_codec(codec, "encoder")),
+        }
+    }
+}
+
+/// The codec library and its version, as the start-up report shows it.
+pub fn version() -> &'static str {
+    openh264_raw::VERSION
+}
+
+/// What is worth knowing about the speed of this build, as the start-up report shows it.
+pub fn notes() -> &'static str {
+    if cfg!(openh264_assembly) {
+        "built with assembly"
+    } else {
+        "built without assembly, so 1.7 times slower to decode and 2.4 times slower to encode: install nasm and build again"
+    }
+}
+
+fn no_codec(codec: Codec, step: &'static str) -> Unavailable {
+    Unavailable::Codec {
+        backend: NAME,
+        codec,
+        step,
+    }
+}
+
+fn refused(error: openh264::Error) -> Unavailable {
+    Unavailable::Refused {
+        backend: NAME,
+        reason: error.to_string(),
+    }
+}

@@ -1,0 +1,132 @@
+//! From access units to pictures.
+
+use crate::backend::Codec;
+
+/// Limits on one stream. A stream that asks for more is refused before memory is spent on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// The widest picture, in pixels.
+    pub width_max: usize,
+    /// The highest picture, in pixels.
+    pub height_max: usize,
+    /// The largest access unit, in bytes. No backend goes beyond its own limit.
+    pub unit_bytes_max: usize,
+}
+
+impl Default for Config {
+    /// 1080p in either orientation, at one megabyte a picture: ten times what such a stream needs.
+    fn default() -> Self {
+        Self {
+            width_max: 1920,
+            height_max: 1920,
+            unit_bytes_max: 1 << 20,
+        }
+    }
+}
+
+/// One access unit: all the NAL units of one picture, and when it is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Unit<'a> {
+    /// The NAL units behind start codes (Annex B).
+    pub data: &'a [u8],
+    /// When the picture is shown, in ticks of 90 kHz. Any origin, but it does not wrap: the caller has unrolled
+    /// the 33 bits of MPEG-TS.
+    pub pts: i64,
+}
+
+/// One picture out of a decoder.
+#[derive(Clone, Debug)]
+pub struct Decoded<S> {
+    /// The picture. Give it back with [`Decode::recycle`].
+    pub surface: S,
+    /// The timestamp of the unit that it came in.
+    pub pts: i64,
+    /// Its width in pixels.
+    pub width: usize,
+    /// Its height in pixels.
+    pub height: usize,
+}
+
+/// A decoder of one stream.
+pub trait Decode<S> {
+    /// Decodes one unit and appends the pictures that can now be shown, in display order. It may append pictures
+    /// (those of earlier units) and return an error as well.
+    fn decode(&mut self, unit: Unit<'_>, out: &mut Vec<Decoded<S>>) -> Result<(), Error>;
+
+    /// Appends the pictures that were held back for reordering: the stream has ended, or paused.
+    fn flush(&mut self, out: &mut Vec<Decoded<S>>);
+
+    /// Forgets the stream, as after a discontinuity: held pictures are dropped and the next key picture is awaited.
+    fn reset(&mut self);
+
+    /// Takes back a surface that is done with, for a later picture.
+    fn recycle(&mut self, surface: S);
+}
+
+/// Why a unit gave no picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The unit is damaged, or refers to something that is. Pictures resume at the next key picture.
+    #[error("damaged picture (code {code:#x})")]
+    Damaged {
+        /// What the decoder called it.
+        code: i32,
+    },
+    /// No key picture has come since the start, the last error or the last reset. The unit was not looked at
+    /// further.
+    #[error("waiting for a key picture")]
+    AwaitingKey,
+    /// The stream uses what this decoder does not do. Another backend might.
+    #[error("not supported: {0}")]
+    Unsupported(Feature),
+    /// The stream's pictures, in whole macroblocks, are larger than [`Config`] allows.
+    #[error("pictures of {width}x{height} are over the limit")]
+    TooLarge {
+        /// Coded width in pixels.
+        width: usize,
+        /// Coded height in pixels.
+        height: usize,
+    },
+    /// The unit is larger than [`Config`] or the decoder allows. It was dropped.
+    #[error("{what}: {value} is over the limit of {limit}")]
+    UnitTooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// How large it is.
+        value: usize,
+        /// How large it may be.
+        limit: usize,
+    },
+}
+
+impl Error {
+    /// Whether the stream as it stands will never decode here, so that feeding on is useless.
+    pub fn is_fatal(self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::AwaitingKey | Self::UnitTooLarge { .. } => false,
+            Self::Unsupported(_) | Self::TooLarge { .. } => true,
+        }
+    }
+}
+
+/// A part of a codec that a decoder lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Feature {
+    /// A profile, by its `profile_idc`.
+    #[error("profile {0}")]
+    Profile(u8),
+    /// Chroma that is not halved both ways (4:2:2, 4:4:4) or is missing (4:0:0).
+    #[error("chroma format {}", ["4:0:0", "4:2:0", "4:2:2", "4:4:4"][usize::from(*.0) & 3])]
+    Chroma(u8),
+    /// More than 8 bits a sample.
+    #[error("{0} bits a sample")]
+    BitDepth(u8),
+    /// Interlaced coding.
+    #[error("interlaced pictures")]
+    Interlaced,
+    /// The whole codec.
+    #[error("{}", .0.name())]
+    Codec(Codec),
+}

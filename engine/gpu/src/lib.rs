@@ -1,0 +1,44 @@
+//! Devices: decode, process and encode, behind one trait each.
+//!
+//! A [`Backend`] is one way of doing all three, and its [`Surface`](Backend::Surface) is where its pictures live.
+//! A caller holds surfaces and never looks inside, so that frames of a device that has memory of its own never
+//! leave it. [`Cpu`] is the backend that every build carries; there, a surface is a [`Frame`].
+//!
+//! ```text
+//!   Unit { data, pts } --Decode--> Decoded { surface, pts } --Process--> surface --Encode--> bytes, Annex B
+//!                         ^                        |
+//!                         +-------- recycle -------+
+//! ```
+//!
+//! Invariants worth naming:
+//!
+//! - The crate takes buffers and returns buffers. It knows no channels, sessions or tickets, and no clock.
+//! - One access unit in, at most one picture decoded, and the picture carries that unit's timestamp. Pictures
+//!   come out in display order, as soon as the stream's own reorder depth allows: at once when that is zero.
+//! - No stream, however broken, panics or allocates beyond the limits in [`decode::Config`]. After an error the
+//!   decoder shows nothing until the next key picture, rather than a picture made of missing parts.
+//! - Every picture that is encoded gives bytes: no frame is skipped and none is held back.
+//! - Steady state allocates no picture: surfaces come back through [`Decode::recycle`].
+#![deny(unsafe_code)]
+
+pub mod backend;
+pub mod cpu;
+pub mod decode;
+pub mod encode;
+pub mod probe;
+pub mod process;
+
+mod bits;
+mod in_order;
+mod nal;
+mod reorder;
+mod sps;
+
+pub use backend::{Backend, Codec, Unavailable};
+pub use cpu::Cpu;
+pub use decode::{Decode, Decoded, Unit};
+pub use encode::{Encode, Encoded};
+pub use kernels::psnr::{Psnr, psnr};
+pub use kernels::{Filter, Frame};
+pub use probe::{Device, Probe, probe};
+pub use process::Process;

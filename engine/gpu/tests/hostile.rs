@@ -1,0 +1,146 @@
+//! Damaged and invented streams: no panic, no crash, bounded output, and whole pictures again at the next key picture.
+
+mod common;
+
+use common::{Random, STREAMS, TICKS, Timed, decoder, stream};
+use gpu::{Decode, Frame, Unit};
+
+/// Feeds damaged units, then a whole stream, which must come out whole.
+fn survives(decoder: &mut dyn Decode<Frame>, damaged: &[Vec<u8>], whole: &[Timed], context: &str) {
+    let mut out = Vec::new();
+    for (i, data) in damaged.iter().enumerate() {
+        let pts = i as i64 * TICKS;
+        let _ = decoder.decode(Unit { data, pts }, &mut out);
+        assert!(out.len() <= 20 * (i + 1), "{context}");
+        for picture in out.drain(..) {
+            assert!(picture.width <= 1920 && picture.height <= 1920, "{context}");
+            decoder.recycle(picture.surface);
+        }
+    }
+    decoder.flush(&mut out);
+    out.clear();
+    for timed in whole {
+        let result = decoder.decode(timed.unit(), &mut out);
+        assert!(result.is_ok(), "{context}: {result:?}");
+    }
+    decoder.flush(&mut out);
+    let pts: Vec<i64> = out.iter().map(|picture| picture.pts).collect();
+    let expected: Vec<i64> = (0..whole.len() as i64).map(|i| i * TICKS).collect();
+    assert_eq!(pts, expected, "{context}");
+}
+
+fn for_each_seed(seeds: u64, damage: impl Fn(&mut Random, &mut Vec<Vec<u8>>)) {
+    for (name, _) in STREAMS {
+        let whole = stream(name);
+        // The first group of pictures is enough to break things with and to recover on.
+        let group: Vec<Timed> = stream(name).into_iter().take(20).collect();
+        let mut kept = decoder();
+        for seed in 0..seeds {
+            let mut random = Random::new(seed);
+            let mut units: Vec<Vec<u8>> = whole.iter().take(24).map(|t| t.data.clone()).collect();
+            damage(&mut random, &mut units);
+            let context = format!("{name}, seed {seed}");
+            // Both a decoder that has been through everything before and one that has seen nothing.
+            survives(kept.as_mut(), &units, &group, &context);
+            if seed % 4 == 0 {
+                survives(decoder().as_mut(), &units, &group, &context);
+            }
+        }
+    }
+}
+
+/// A stream that sends its parameter sets once recovers as well.
+#[test]
+fn parameter_sets_are_remembered() {
+    for (name, _) in STREAMS {
+        let mut units = stream(name);
+        for timed in units.iter_mut().skip(1).filter(|timed| timed.is_key()) {
+            let idr = timed
+                .data
+                .windows(4)
+                .position(|w| w[..3] == [0, 0, 1] && w[3] & 0x1f == 5);
+            timed.data.drain(..idr.unwrap());
+        }
+        let mut decoder = decoder();
+        let mut out = Vec::new();
+        let mut errors = 0;
+        for (i, timed) in units.iter().enumerate() {
+            let mut data = timed.data.clone();
+            if i == 7 {
+                data.truncate(data.len() / 2);
+            }
+            let pts = timed.pts;
+            errors += usize::from(decoder.decode(Unit { data: &data, pts }, &mut out).is_err());
+        }
+        decoder.flush(&mut out);
+        // From the damaged picture to the next key picture, and nothing more.
+        assert_eq!((errors, out.len()), (13, 47), "{name}");
+    }
+}
+
+#[test]
+fn flipped_bits() {
+    for_each_seed(60, |random, units| {
+        for _ in 0..=random.below(12) {
+            let unit = random.below(units.len());
+            let at = random.below(units[unit].len());
+            units[unit][at] ^= 1 << random.below(8);
+        }
+    });
+}
+
+#[test]
+fn damaged_parameter_sets() {
+    for_each_seed(60, |random, units| {
+        for _ in 0..=random.below(3) {
+            let at = 3 + random.below(32);
+            units[0][at] ^= 1 << random.below(8);
+        }
+    });
+}
+
+#[test]
+fn cut_and_lost_units() {
+    for_each_seed(40, |random, units| {
+        for _ in 0..=random.below(4) {
+            let unit = random.below(units.len());
+            let len = random.below(units[unit].len());
+            units[unit].truncate(len);
+        }
+        for _ in 0..random.below(3) {
+            units.remove(random.below(units.len()));
+        }
+    });
+}
+
+#[test]
+fn shuffled_and_joined_units() {
+    for_each_seed(40, |random, units| {
+        for _ in 0..random.below(8) {
+            let (a, b) = (random.below(units.len()), random.below(units.len()));
+            units.swap(a, b);
+        }
+        let into = random.below(units.len());
+        let joined = units[random.below(units.len())].clone();
+        units[into].extend(joined);
+    });
+}
+
+#[test]
+fn noise() {
+    for_each_seed(40, |random, units| {
+        for unit in units.iter_mut().skip(random.below(6)) {
+            let kept = random.below(unit.len());
+            for byte in &mut unit[kept..] {
+                *byte = random.below(256) as u8;
+            }
+        }
+        units.push(
+            (0..random.below(3000))
+                .map(|_| random.below(256) as u8)
+                .collect(),
+        );
+        units.push(Vec::new());
+        units.push(vec![0; 50]);
+    });
+}

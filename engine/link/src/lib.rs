@@ -1,0 +1,67 @@
+//! What the two planes say to each other.
+//!
+//! The control plane holds an [`Engine`], the data plane holds a [`Control`]; neither knows the other's runtime.
+//! Everything here is plain data that can be sent between threads.
+//!
+//! Invariants:
+//! - A [`Command`] is answered exactly once: dropping a [`Reply`] answers [`Refusal::Stopped`].
+//! - A [`Report`] is never waited for: the data plane hands it over and goes on.
+//! - A [`Visitor`] owns its socket; whoever drops it closes it.
+
+#![forbid(unsafe_code)]
+
+mod command;
+mod report;
+
+pub use command::{Answer, Command, Filter, OpenSession, Process, Refusal, Reply};
+pub use report::{EndCause, Report, SessionStats, Stage, StageLatency};
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+/// The data plane as the control plane sees it.
+pub trait Engine: Send + Sync {
+    /// Hands over a command. Never blocks: a full mailbox answers [`Refusal::Busy`] at once.
+    fn submit(&self, command: Command, reply: Reply);
+
+    /// Opens a private stream on which the engine serves trickle over HTTP/1.1, as if it had been accepted.
+    ///
+    /// The control plane uses it for trickle requests that reach it by a road the shards do not serve (HTTP/2).
+    fn connect(&self) -> std::io::Result<OwnedFd>;
+}
+
+/// The control plane as the data plane sees it.
+pub trait Control: Send + Sync {
+    /// Takes note of something that happened. Must not block.
+    fn report(&self, report: Report);
+
+    /// Takes over a connection whose first request is not trickle. Must not block.
+    ///
+    /// # Errors
+    /// Gives the visitor back when the control plane has no room; the caller answers 503 and closes.
+    fn visit(&self, visitor: Visitor) -> Result<(), Visitor>;
+}
+
+/// A connection that the data plane accepted and the control plane shall serve.
+#[derive(Debug)]
+pub struct Visitor {
+    /// The byte stream, in cleartext: the client's own TCP socket, or the near end of a socket pair when the shard keeps TLS.
+    pub stream: OwnedFd,
+    /// What kind of socket `stream` is.
+    pub kind: StreamKind,
+    /// Bytes that were already read from the client and must be served first.
+    pub prefix: Vec<u8>,
+    /// The client's address.
+    pub peer: Option<SocketAddr>,
+    /// Whether the client came over TLS.
+    pub tls: bool,
+}
+
+/// The two kinds of socket a [`Visitor`] may bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamKind {
+    /// A TCP socket.
+    Tcp,
+    /// One end of a Unix stream socket pair.
+    Unix,
+}

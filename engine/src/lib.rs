@@ -1,0 +1,240 @@
+//! The data plane: shards and lanes.
+//!
+//! **Life of a segment.** A publisher's bytes are read by [`shard::conn`](shard) straight into a page; [`trickle`] names the
+//! payload in it; the hub appends it to the channel and every reader's cursor may move. A [`pipeline`] is just one more reader.
+//!
+//! **Life of a frame.** The pipeline demuxes an access unit, a lane decodes, filters and encodes it, the pipeline muxes it and
+//! publishes it on the output channel, a chunk a frame.
+//!
+//! **Two planes.** Shards run on glommio, a thread a core; lanes are bare threads; the control plane runs elsewhere and is spoken
+//! to through [`link`]. Whatever is not trickle leaves through the door to it.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod lane;
+pub mod limits;
+pub mod metrics;
+pub mod offline;
+mod pipeline;
+mod shard;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use handoff::ring::{self, Sender};
+use handoff::socket;
+use link::{Command, Refusal, Reply};
+use shard::{Message, net};
+
+pub use config::{Config, TrickleConfig};
+pub use limits::Limits;
+pub use metrics::Metrics;
+
+/// Messages that may wait for a shard: sockets on their way to it, and commands.
+const MAILBOX_MAX: usize = 8192;
+/// How long a shard may take to start, and to answer a question.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a drain looks whether it is over.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+
+/// The data plane.
+#[derive(Debug)]
+pub struct Engine;
+
+/// Why the engine did not start; the text names the fix.
+#[derive(Debug)]
+pub struct StartError(pub String);
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A running engine. Cheap to clone; dropping the last one stops it.
+#[derive(Clone)]
+pub struct Handle(Arc<Running>);
+
+struct Running {
+    shards: Vec<Sender<Message>>,
+    addr: SocketAddr,
+    lanes: lane::Lanes,
+    threads: Mutex<Threads>,
+    next: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Threads {
+    shards: Vec<net::Thread>,
+    lanes: Vec<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts shards and lanes; returns once every shard listens.
+    ///
+    /// # Errors
+    /// When a shard cannot listen or start. Look before you call whether io_uring is to be had: without it a shard panics.
+    pub fn start(config: Config, control: Arc<dyn link::Control>) -> Result<Handle, StartError> {
+        if config.cores.is_empty() {
+            return Err(StartError("no core to run a shard on: name at least one".to_owned()));
+        }
+        let (lanes, lane_threads) =
+            lane::Lanes::start(config.lanes.max(1)).map_err(|error| StartError(format!("cannot start a lane: {error}")))?;
+        let config = Arc::new(config);
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) = config.cores.iter().map(|_| ring::ring(MAILBOX_MAX)).unzip();
+        let running = Running {
+            shards: mailboxes.clone(),
+            addr: config.listen,
+            lanes: lanes.clone(),
+            threads: Mutex::new(Threads { shards: Vec::new(), lanes: lane_threads }),
+            next: AtomicUsize::new(0),
+        };
+        let mut handle = Handle(Arc::new(running));
+        let mut listen = config.listen;
+        for ((index, inbox), core) in inboxes.into_iter().enumerate().zip(config.cores.clone()) {
+            let (ready, is_ready) = mpsc::channel();
+            let (peers, lanes) = (mailboxes.clone(), lanes.clone());
+            let (config, control) = (config.clone(), control.clone());
+            let thread = net::spawn_thread(core, &format!("shard-{index}"), move || {
+                shard::run(shard::Start { index, config, control, peers, mailbox: inbox, lanes, listen, ready })
+            })
+            .map_err(|error| StartError(format!("cannot start a shard on core {core}: {error}")))?;
+            handle.0.lock().shards.push(thread);
+            listen = is_ready
+                .recv_timeout(PATIENCE)
+                .map_err(|_| StartError(format!("the shard on core {core} did not start")))?
+                .map_err(StartError)?;
+        }
+        if let Some(running) = Arc::get_mut(&mut handle.0) {
+            running.addr = listen;
+        }
+        Ok(handle)
+    }
+}
+
+impl Running {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Threads> {
+        self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn stop(&self) {
+        for shard in &self.shards {
+            let mut message = Message::Stop;
+            while let Err(back) = shard.send(message) {
+                message = back;
+                std::thread::yield_now();
+            }
+        }
+        let threads = std::mem::take(&mut *self.lock());
+        for thread in threads.shards {
+            if let Err(error) = thread.join() {
+                tracing::error!(%error, "a shard ended badly");
+            }
+        }
+        self.lanes.stop();
+        for thread in threads.lanes {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.lock().shards.is_empty() {
+            self.stop();
+        }
+    }
+}
+
+impl Handle {
+    /// Where the shards listen.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.0.addr
+    }
+
+    /// Counters of every shard, added up. Waits for the shards' answers, at most a few seconds.
+    pub fn metrics(&self) -> Metrics {
+        let answers: Vec<_> = self
+            .0
+            .shards
+            .iter()
+            .filter_map(|shard| {
+                let (to, answer) = mpsc::channel();
+                shard.send(Message::Metrics(to)).ok().map(|()| answer)
+            })
+            .collect();
+        answers.iter().filter_map(|answer| answer.recv_timeout(PATIENCE).ok()).fold(Metrics::default(), Metrics::plus)
+    }
+
+    /// Refuses new sessions, lets running ones go on until the deadline, then ends them. Blocks the calling thread.
+    pub fn drain(&self, deadline: Duration) {
+        let until = Instant::now() + deadline;
+        for shard in &self.0.shards {
+            let _ = shard.send(Message::RefuseSessions);
+        }
+        while Instant::now() < until && self.metrics().sessions > 0 {
+            std::thread::sleep(DRAIN_LOOK);
+        }
+        for shard in &self.0.shards {
+            let _ = shard.send(Message::Drain);
+        }
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until && self.metrics().sessions > 0 {
+            std::thread::sleep(DRAIN_LOOK);
+        }
+    }
+
+    /// Stops every shard and lane now. Blocks the calling thread until their threads have ended.
+    pub fn stop(&self) {
+        self.0.stop();
+    }
+
+    fn home_of(&self, command: &Command) -> &Sender<Message> {
+        let name = match command {
+            Command::OpenSession(open) => &open.manifest_id,
+            Command::SetProcess { manifest_id, .. } | Command::CloseSession { manifest_id } => manifest_id,
+            Command::CreateChannel { name, .. } | Command::DeleteChannel { name } | Command::Publish { name, .. } => name,
+        };
+        &self.0.shards[trickle::Home::of(name).shard(self.0.shards.len())]
+    }
+}
+
+impl link::Engine for Handle {
+    fn submit(&self, command: Command, reply: Reply) {
+        let shard = self.home_of(&command);
+        if let Err(Message::Command(_, reply)) = shard.send(Message::Command(command, reply)) {
+            reply.send(Err(Refusal::Busy));
+        }
+    }
+
+    fn connect(&self) -> io::Result<OwnedFd> {
+        let (near, far) = socket::pair()?;
+        let next = self.0.next.fetch_add(1, Ordering::Relaxed) % self.0.shards.len();
+        match self.0.shards[next].send(Message::private(far)) {
+            Ok(()) => Ok(near),
+            Err(_) => Err(io::ErrorKind::ResourceBusy.into()),
+        }
+    }
+}
+
+/// What this build and machine process frames with, a line each, for the start-up report.
+pub fn backend_report() -> Vec<String> {
+    let probe = gpu::probe();
+    probe
+        .devices
+        .iter()
+        .map(|device| match &device.state {
+            Ok(what) => format!("{}: {what}", device.name),
+            Err(why) => format!("{}: not used, {why}", device.name),
+        })
+        .collect()
+}

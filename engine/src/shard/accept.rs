@@ -1,0 +1,54 @@
+//! New connections: every shard listens on the same port, and the kernel spreads them.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::or;
+use rustls::ServerConnection;
+
+use super::conn::{Arrival, serve};
+use super::net::{Listener, sleep, spawn_task};
+use super::tls::Tls;
+use super::Shard;
+
+/// How long to wait when the process is out of descriptors or memory before trying again.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+/// Accepts until the shard stops.
+pub(crate) async fn run(shard: Rc<Shard>, listener: Listener) {
+    while let Some(accepted) = or(async { Some(listener.accept().await) }, shard.stopped()).await {
+        match accepted {
+            Ok(stream) => {
+                stream.tune();
+                let tls = match &shard.config.tls {
+                    None => None,
+                    Some(config) => match ServerConnection::new(Arc::clone(config)) {
+                        Ok(session) => Some(Tls::new(session)),
+                        Err(_) => continue,
+                    },
+                };
+                shard.counters.add(|c| &mut c.accepted, 1);
+                admit(&shard, Arrival { stream, tls, unread: Vec::new() });
+            }
+            Err(error) => {
+                tracing::warn!(shard = shard.index, %error, "cannot accept");
+                sleep(EXHAUSTED).await;
+            }
+        }
+    }
+}
+
+/// Serves a connection if the shard has room; else closes it.
+pub(crate) fn admit(shard: &Rc<Shard>, arrival: Arrival) {
+    if shard.connections.get() >= shard.config.limits.connections || shard.stopping.get() {
+        shard.counters.add(|c| &mut c.refused, 1);
+        return;
+    }
+    shard.connections.set(shard.connections.get() + 1);
+    let shard = shard.clone();
+    spawn_task(async move {
+        serve(shard.clone(), arrival).await;
+        shard.connections.set(shard.connections.get() - 1);
+    });
+}

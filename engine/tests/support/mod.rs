@@ -1,0 +1,1 @@
+//! A running engine and bare clients for tests over real sockets.
