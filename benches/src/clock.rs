@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::time::{
-    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime, timerfd_create,
-    timerfd_settime,
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
 };
 
 /// Nanoseconds in a second.
@@ -33,7 +33,10 @@ pub struct Timer {
 impl Timer {
     /// A timer that is not armed.
     pub fn new() -> io::Result<Self> {
-        let fd = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let fd = timerfd_create(
+            TimerfdClockId::Monotonic,
+            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+        )?;
         Ok(Self { fd, armed_ns: 0 })
     }
 
@@ -42,8 +45,17 @@ impl Timer {
     /// Arming for a new point clears readability, so the timer never has to be read.
     pub fn arm(&mut self, at_ns: u64) -> io::Result<()> {
         if self.armed_ns != at_ns {
-            let at = Timespec { tv_sec: (at_ns / SECOND).cast_signed(), tv_nsec: (at_ns % SECOND).cast_signed() };
-            let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: at };
+            let at = Timespec {
+                tv_sec: (at_ns / SECOND).cast_signed(),
+                tv_nsec: (at_ns % SECOND).cast_signed(),
+            };
+            let once = Itimerspec {
+                it_interval: Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                },
+                it_value: at,
+            };
             timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME, &once)?;
             self.armed_ns = at_ns;
         }

@@ -17,9 +17,13 @@ use crate::net::{Net, Token};
 /// Only when the epoll or the listener breaks. A peer that breaks is dropped.
 pub fn serve(listener: &TcpListener) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    let mut net = Net::new()?;
+    let net = Net::new()?;
     net.watch(listener, LISTENER)?;
-    let mut floor = Floor { net, peers: HashMap::new(), groups: HashMap::new() };
+    let mut floor = Floor {
+        net,
+        peers: HashMap::new(),
+        groups: HashMap::new(),
+    };
     let mut buffer = vec![0; READ_BYTES];
     let mut events = Vec::new();
     loop {
@@ -35,7 +39,9 @@ pub fn serve(listener: &TcpListener) -> io::Result<()> {
             if event.readable {
                 match floor.net.read(event.token, &mut buffer) {
                     Ok(None) => {}
-                    Ok(Some(count)) if count > 0 => floor.handle_bytes(event.token, &buffer[..count]),
+                    Ok(Some(count)) if count > 0 => {
+                        floor.handle_bytes(event.token, &buffer[..count])
+                    }
                     Ok(Some(_)) | Err(_) => floor.drop_peer(event.token),
                 }
             }
@@ -103,7 +109,9 @@ impl Floor {
                     return;
                 };
                 let rest = line.split_off(end + 1);
-                let hello = std::str::from_utf8(&line[..end]).ok().and_then(|line| line.parse().ok());
+                let hello = std::str::from_utf8(&line[..end])
+                    .ok()
+                    .and_then(|line| line.parse().ok());
                 self.handle_hello(token, hello, &rest);
             }
             Some(Peer::Known(Hello::Subscriber(_))) | None => self.drop_peer(token),
@@ -111,7 +119,9 @@ impl Floor {
     }
 
     fn handle_hello(&mut self, token: Token, hello: Option<Hello>, rest: &[u8]) {
-        let Some(hello) = hello else { return self.drop_peer(token) };
+        let Some(hello) = hello else {
+            return self.drop_peer(token);
+        };
         self.peers.insert(token, Peer::Known(hello));
         match hello {
             Hello::Subscriber(group) => self.groups.entry(group).or_default().push(token),
@@ -121,7 +131,9 @@ impl Floor {
     }
 
     fn copy_to(&mut self, group: u32, bytes: &[u8]) {
-        let Some(subscribers) = self.groups.get(&group) else { return };
+        let Some(subscribers) = self.groups.get(&group) else {
+            return;
+        };
         let mut broken = Vec::new();
         for &token in subscribers {
             if self.net.send(token, &[bytes]).is_err() {
@@ -157,7 +169,16 @@ mod tests {
     fn a_hello_names_role_and_group() {
         assert_eq!("P 3".parse(), Ok(Hello::Publisher(3)));
         assert_eq!("S 4294967295".parse(), Ok(Hello::Subscriber(u32::MAX)));
-        for bad in ["", "P", "P ", "P x", "Q 1", "P -1", "P 4294967296", "GET / HTTP/1.1"] {
+        for bad in [
+            "",
+            "P",
+            "P ",
+            "P x",
+            "Q 1",
+            "P -1",
+            "P 4294967296",
+            "GET / HTTP/1.1",
+        ] {
             assert_eq!(bad.parse::<Hello>(), Err(()), "{bad}");
         }
     }

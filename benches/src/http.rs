@@ -76,11 +76,16 @@ impl Responses {
     ///
     /// # Errors
     /// The bytes are not an HTTP/1.1 response; the connection is of no further use.
-    pub fn handle_bytes<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<Part<'a>>, Malformed> {
+    pub fn handle_bytes<'a>(
+        &mut self,
+        input: &mut &'a [u8],
+    ) -> Result<Option<Part<'a>>, Malformed> {
         loop {
             match self.expect {
                 Expect::HeadLine => {
-                    let Some(line) = self.take_line(input)? else { return Ok(None) };
+                    let Some(line) = self.take_line(input)? else {
+                        return Ok(None);
+                    };
                     if let Some(head) = self.handle_head_line(&line)? {
                         return Ok(Some(Part::Head(head)));
                     }
@@ -90,31 +95,50 @@ impl Responses {
                     return Ok(Some(Part::End));
                 }
                 Expect::Body(left) => {
-                    let Some(body) = take(input, left) else { return Ok(None) };
+                    let Some(body) = take(input, left) else {
+                        return Ok(None);
+                    };
                     self.expect = Expect::Body(left - body.len() as u64);
                     return Ok(Some(Part::Body(body)));
                 }
                 Expect::ChunkSize => {
-                    let Some(line) = self.take_line(input)? else { return Ok(None) };
+                    let Some(line) = self.take_line(input)? else {
+                        return Ok(None);
+                    };
                     let digits = line.split(';').next().unwrap_or("").trim();
-                    let size = u64::from_str_radix(digits, 16).map_err(|_| malformed("no chunk size", &line))?;
-                    self.expect = if size == 0 { Expect::TrailerLine } else { Expect::Chunk(size) };
+                    let size = u64::from_str_radix(digits, 16)
+                        .map_err(|_| malformed("no chunk size", &line))?;
+                    self.expect = if size == 0 {
+                        Expect::TrailerLine
+                    } else {
+                        Expect::Chunk(size)
+                    };
                 }
                 Expect::Chunk(left) => {
-                    let Some(body) = take(input, left) else { return Ok(None) };
+                    let Some(body) = take(input, left) else {
+                        return Ok(None);
+                    };
                     let left = left - body.len() as u64;
-                    self.expect = if left == 0 { Expect::ChunkEnd } else { Expect::Chunk(left) };
+                    self.expect = if left == 0 {
+                        Expect::ChunkEnd
+                    } else {
+                        Expect::Chunk(left)
+                    };
                     return Ok(Some(Part::Body(body)));
                 }
                 Expect::ChunkEnd => {
-                    let Some(line) = self.take_line(input)? else { return Ok(None) };
+                    let Some(line) = self.take_line(input)? else {
+                        return Ok(None);
+                    };
                     if !line.is_empty() {
                         return Err(malformed("a chunk is longer than its size", &line));
                     }
                     self.expect = Expect::ChunkSize;
                 }
                 Expect::TrailerLine => {
-                    let Some(line) = self.take_line(input)? else { return Ok(None) };
+                    let Some(line) = self.take_line(input)? else {
+                        return Ok(None);
+                    };
                     if line.is_empty() {
                         self.expect = Expect::End;
                     }
@@ -137,16 +161,36 @@ impl Responses {
                 _ => None,
             };
             let status = status.ok_or_else(|| malformed("no status line", line))?;
-            let head = Head { status, is_keep_alive: true, seq: None, is_closed: false };
-            self.head = Some(PartialHead { head, length: None, is_chunked: false });
+            let head = Head {
+                status,
+                is_keep_alive: true,
+                seq: None,
+                is_closed: false,
+            };
+            self.head = Some(PartialHead {
+                head,
+                length: None,
+                is_chunked: false,
+            });
             return Ok(None);
         };
         if !line.is_empty() {
-            let (name, value) = line.split_once(':').ok_or_else(|| malformed("no colon", line))?;
-            partial.handle_field(name, value.trim()).map_err(|what| malformed(what, line))?;
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| malformed("no colon", line))?;
+            partial
+                .handle_field(name, value.trim())
+                .map_err(|what| malformed(what, line))?;
             return Ok(None);
         }
-        let Some(PartialHead { head, length, is_chunked }) = self.head.take() else { return Ok(None) };
+        let Some(PartialHead {
+            head,
+            length,
+            is_chunked,
+        }) = self.head.take()
+        else {
+            return Ok(None);
+        };
         if (100..200).contains(&head.status) {
             return Ok(None);
         }
@@ -154,7 +198,12 @@ impl Responses {
             (true, _) => Expect::ChunkSize,
             (false, Some(length)) => Expect::Body(length),
             (false, None) if head.status == 204 => Expect::End,
-            (false, None) => return Err(malformed("neither a length nor chunks", &head.status.to_string())),
+            (false, None) => {
+                return Err(malformed(
+                    "neither a length nor chunks",
+                    &head.status.to_string(),
+                ));
+            }
         };
         Ok(Some(head))
     }
@@ -168,13 +217,18 @@ impl Responses {
         self.line.extend_from_slice(&input[..taken]);
         *input = &input[taken..];
         if self.line.len() > LINE_BYTES_MAX {
-            return Err(malformed("a line without an end", &String::from_utf8_lossy(&self.line[..80])));
+            return Err(malformed(
+                "a line without an end",
+                &String::from_utf8_lossy(&self.line[..80]),
+            ));
         }
         if !is_whole {
             return Ok(None);
         }
         let text = String::from_utf8_lossy(&self.line);
-        let Some(line) = text.strip_suffix("\r\n") else { return Err(malformed("no CR before LF", &text)) };
+        let Some(line) = text.strip_suffix("\r\n") else {
+            return Err(malformed("no CR before LF", &text));
+        };
         let line = line.to_owned();
         self.line.clear();
         Ok(Some(line))
@@ -196,14 +250,19 @@ impl PartialHead {
 }
 
 fn take<'a>(input: &mut &'a [u8], limit: u64) -> Option<&'a [u8]> {
-    let count = input.len().min(usize::try_from(limit).unwrap_or(usize::MAX));
+    let count = input
+        .len()
+        .min(usize::try_from(limit).unwrap_or(usize::MAX));
     let (taken, rest) = input.split_at(count);
     *input = rest;
     (count > 0).then_some(taken)
 }
 
 fn malformed(what: &'static str, line: &str) -> Malformed {
-    Malformed { what, line: line.to_owned() }
+    Malformed {
+        what,
+        line: line.to_owned(),
+    }
 }
 
 const LINE_BYTES_MAX: usize = 8 << 10;
@@ -236,17 +295,30 @@ mod tests {
             HTTP/1.1 470 \r\ncontent-length: 3\r\n\r\nabcHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
         for step in 1..bytes.len() {
             let got = parse(bytes, step).unwrap();
-            let want = vec![(200, b"hello, worldwide".to_vec()), (470, b"abc".to_vec()), (200, Vec::new())];
+            let want = vec![
+                (200, b"hello, worldwide".to_vec()),
+                (470, b"abc".to_vec()),
+                (200, Vec::new()),
+            ];
             assert_eq!(got, want, "step {step}");
         }
     }
 
     #[test]
     fn a_head_says_what_trickle_needs() {
-        let mut bytes: &[u8] = b"HTTP/1.1 200 OK\r\nLp-Trickle-Seq: 7\r\nLP-TRICKLE-CLOSED: terminated\r\n\
+        let mut bytes: &[u8] =
+            b"HTTP/1.1 200 OK\r\nLp-Trickle-Seq: 7\r\nLP-TRICKLE-CLOSED: terminated\r\n\
             Connection: close\r\nContent-Length: 0\r\n\r\n";
         let head = Responses::default().handle_bytes(&mut bytes).unwrap();
-        assert_eq!(head, Some(Part::Head(Head { status: 200, is_keep_alive: false, seq: Some(7), is_closed: true })));
+        assert_eq!(
+            head,
+            Some(Part::Head(Head {
+                status: 200,
+                is_keep_alive: false,
+                seq: Some(7),
+                is_closed: true
+            }))
+        );
     }
 
     #[test]
@@ -255,8 +327,14 @@ mod tests {
             ("SSH-2.0-x\r\n", "no status line in \"SSH-2.0-x\""),
             ("HTTP/1.1 200 OK\r\n\r\n", "neither a length nor chunks"),
             ("HTTP/1.1 200 OK\nA: b\n\n", "no CR before LF"),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "no chunk size in \"zz\""),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", "longer than its size"),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+                "no chunk size in \"zz\"",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+                "longer than its size",
+            ),
         ] {
             let error = parse(bytes.as_bytes(), 7).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");

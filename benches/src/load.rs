@@ -18,11 +18,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::chunk::Pattern;
 use crate::clock::{self, SECOND, Timer};
 use crate::net::{Net, Token};
 
-pub use tally::{LATENESS_NS_MAX, Tally};
+pub use tally::{LATENESS_NS_MAX, OWN_CPU_SHARE_MAX, Tally};
 
 /// What kind of server is at the other end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,9 +122,11 @@ impl Plan {
                     moment(Moment::WindowStart);
                     load.tally.open_window();
                 }
-                load.tally.record_lateness(number, clock::now_ns().saturating_sub(due_ns));
+                load.tally
+                    .record_lateness(number, clock::now_ns().saturating_sub(due_ns));
                 let pattern = load.tally.pattern();
-                let chunk = [&pattern.header(group, number, due_ns)[..], pattern.body(group, number)];
+                let header = pattern.header(group, number, due_ns);
+                let chunk = [&header[..], pattern.body(&header)];
                 peers.send(&mut load.net, group, number, chunk)?;
             }
         }
@@ -177,9 +178,22 @@ trait Peers {
     /// Connects everybody.
     fn start(&mut self, plan: &Plan, net: &mut Net) -> Result<(), Failure>;
     /// Publishes one chunk.
-    fn send(&mut self, net: &mut Net, group: u32, number: u64, chunk: [&[u8]; 2]) -> Result<(), Failure>;
+    fn send(
+        &mut self,
+        net: &mut Net,
+        group: u32,
+        number: u64,
+        chunk: [&[u8]; 2],
+    ) -> Result<(), Failure>;
     /// Takes what a socket received; no bytes are its end.
-    fn handle_bytes(&mut self, net: &mut Net, token: Token, bytes: &[u8], now_ns: u64, tally: &mut Tally) -> Result<(), Failure>;
+    fn handle_bytes(
+        &mut self,
+        net: &mut Net,
+        token: Token,
+        bytes: &[u8],
+        now_ns: u64,
+        tally: &mut Tally,
+    ) -> Result<(), Failure>;
     /// Publishes no more.
     fn end(&mut self, net: &mut Net) -> Result<(), Failure>;
     /// Leaves the server as it was found; every socket is closed already.
@@ -195,33 +209,37 @@ struct Load {
 }
 
 impl Load {
-    /// Serves the sockets until `until_ns`; not at all when that has passed, since publishing is never put off.
+    /// Serves the sockets until `until_ns`, and at least once.
+    ///
+    /// Whatever was ready is served before the next chunk goes out, so a generator that cannot keep up is late, and is
+    /// seen to be; were publishing to go first, it would be on time and read too little.
     fn serve_until(&mut self, until_ns: u64, peers: &mut dyn Peers) -> Result<(), Failure> {
         self.timer.arm(until_ns)?;
         loop {
-            if clock::now_ns() >= until_ns {
-                return Ok(());
-            }
-            self.net.wait(&mut self.events, None)?;
-            for i in 0..self.events.len() {
-                let event = self.events[i];
+            let is_due = clock::now_ns() >= until_ns;
+            self.net.wait(&mut self.events, is_due.then_some(0))?;
+            for event in &self.events {
                 if event.token == TIMER {
                     continue;
                 }
                 if event.writable {
                     self.net.flush(event.token)?;
                 }
-                if event.readable {
-                    let received = self.net.read(event.token, &mut self.buffer)?;
+                if event.readable
+                    && let Some(count) = self.net.read(event.token, &mut self.buffer)?
+                {
                     let now_ns = clock::now_ns();
-                    if let Some(count) = received {
-                        peers.handle_bytes(&mut self.net, event.token, &self.buffer[..count], now_ns, &mut self.tally)?;
-                    }
+                    peers.handle_bytes(
+                        &mut self.net,
+                        event.token,
+                        &self.buffer[..count],
+                        now_ns,
+                        &mut self.tally,
+                    )?;
                 }
-                // A due chunk does not wait for the rest of a long batch: what is not read now is still ready then.
-                if clock::now_ns() >= until_ns {
-                    return Ok(());
-                }
+            }
+            if clock::now_ns() >= until_ns {
+                return Ok(());
             }
         }
     }

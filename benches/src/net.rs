@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpStream;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
@@ -30,9 +30,8 @@ pub struct Event {
 }
 
 /// Sockets by token, and the epoll that watches them.
-#[derive(Debug)]
 pub struct Net {
-    epoll: std::os::fd::OwnedFd,
+    epoll: OwnedFd,
     sockets: Vec<Option<Socket>>,
     vacant: Vec<Token>,
     ready: Vec<epoll::Event>,
@@ -42,12 +41,22 @@ impl Net {
     /// No sockets yet.
     pub fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        Ok(Self { epoll, sockets: Vec::new(), vacant: Vec::new(), ready: Vec::with_capacity(256) })
+        Ok(Self {
+            epoll,
+            sockets: Vec::new(),
+            vacant: Vec::new(),
+            ready: Vec::with_capacity(256),
+        })
     }
 
     /// Watches something that is not one of our sockets, under a key of the caller's that no socket has.
     pub fn watch(&self, fd: impl AsFd, key: Token) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, data(key), epoll::EventFlags::IN)?)
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            data(key),
+            epoll::EventFlags::IN,
+        )?)
     }
 
     /// Takes over a connected socket.
@@ -59,7 +68,11 @@ impl Net {
             self.sockets.len() - 1
         });
         epoll::add(&self.epoll, &stream, data(token), epoll::EventFlags::IN)?;
-        self.sockets[token] = Some(Socket { stream, unsent: Vec::new(), sent: 0 });
+        self.sockets[token] = Some(Socket {
+            stream,
+            unsent: Vec::new(),
+            sent: 0,
+        });
         Ok(token)
     }
 
@@ -72,10 +85,16 @@ impl Net {
 
     /// Waits for events, at most `milliseconds` or for ever.
     pub fn wait(&mut self, events: &mut Vec<Event>, milliseconds: Option<u32>) -> io::Result<()> {
-        let timeout = milliseconds
-            .map(|ms| rustix::time::Timespec { tv_sec: i64::from(ms / 1_000), tv_nsec: i64::from(ms % 1_000) * 1_000_000 });
+        let timeout = milliseconds.map(|ms| rustix::time::Timespec {
+            tv_sec: i64::from(ms / 1_000),
+            tv_nsec: i64::from(ms % 1_000) * 1_000_000,
+        });
         self.ready.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.ready), timeout.as_ref()) {
+        match epoll::wait(
+            &self.epoll,
+            spare_capacity(&mut self.ready),
+            timeout.as_ref(),
+        ) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -94,7 +113,9 @@ impl Net {
 
     /// Reads once. `None`: nothing there, or the socket is closed already. `Some(0)`: the peer said its last.
     pub fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<Option<usize>> {
-        let Some(socket) = self.sockets.get_mut(token).and_then(Option::as_mut) else { return Ok(None) };
+        let Some(socket) = self.sockets.get_mut(token).and_then(Option::as_mut) else {
+            return Ok(None);
+        };
         match socket.stream.read(into) {
             Ok(count) => Ok(Some(count)),
             Err(error) if is_later(&error) => Ok(None),
@@ -117,7 +138,9 @@ impl Net {
 
     /// Sends more of what waits, now that the socket is writable.
     pub fn flush(&mut self, token: Token) -> io::Result<()> {
-        let Some(socket) = self.sockets.get_mut(token).and_then(Option::as_mut) else { return Ok(()) };
+        let Some(socket) = self.sockets.get_mut(token).and_then(Option::as_mut) else {
+            return Ok(());
+        };
         socket.flush()?;
         if !socket.has_unsent() {
             self.want_writable(token, false)?;
@@ -126,9 +149,20 @@ impl Net {
     }
 
     fn want_writable(&self, token: Token, want: bool) -> io::Result<()> {
-        let Some(socket) = &self.sockets[token] else { return Ok(()) };
-        let out = if want { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
-        Ok(epoll::modify(&self.epoll, &socket.stream, data(token), epoll::EventFlags::IN | out)?)
+        let Some(socket) = &self.sockets[token] else {
+            return Ok(());
+        };
+        let out = if want {
+            epoll::EventFlags::OUT
+        } else {
+            epoll::EventFlags::empty()
+        };
+        Ok(epoll::modify(
+            &self.epoll,
+            &socket.stream,
+            data(token),
+            epoll::EventFlags::IN | out,
+        )?)
     }
 }
 
@@ -145,14 +179,20 @@ impl Socket {
     }
 
     fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut written = if self.has_unsent() { 0 } else { self.write_once(parts)? };
+        let mut written = if self.has_unsent() {
+            0
+        } else {
+            self.write_once(parts)?
+        };
         for part in parts {
             let skip = written.min(part.len());
             written -= skip;
             self.unsent.extend_from_slice(&part[skip..]);
         }
         if self.unsent.len() - self.sent > UNSENT_BYTES_MAX {
-            return Err(io::Error::other("the peer does not read: 64 MiB wait for it"));
+            return Err(io::Error::other(
+                "the peer does not read: 64 MiB wait for it",
+            ));
         }
         Ok(())
     }
@@ -186,7 +226,10 @@ impl Socket {
 }
 
 fn is_later(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 fn data(token: Token) -> epoll::EventData {
@@ -202,7 +245,9 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut theirs, _) = listener.accept().unwrap();
-        let sent: Vec<u8> = (0..8_000_000_u32).map(|i| i.to_le_bytes()[(i % 3) as usize]).collect();
+        let sent: Vec<u8> = (0..8_000_000_u32)
+            .map(|i| i.to_le_bytes()[(i % 3) as usize])
+            .collect();
 
         let mut net = Net::new().unwrap();
         let token = net.add(ours).unwrap();
@@ -217,7 +262,11 @@ mod tests {
         let mut events = Vec::new();
         while net.sockets[token].as_ref().unwrap().has_unsent() {
             net.wait(&mut events, Some(1_000)).unwrap();
-            assert!(events.iter().all(|event| event.token == token && event.writable));
+            assert!(
+                events
+                    .iter()
+                    .all(|event| event.token == token && event.writable)
+            );
             net.flush(token).unwrap();
         }
         net.close(token);

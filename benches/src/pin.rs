@@ -15,7 +15,9 @@ pub fn to(cpu: usize) -> io::Result<()> {
     }
     set.set(cpu);
     sched_setaffinity(None, &set).map_err(|error| {
-        io::Error::other(format!("CPU {cpu}: {error}; is it among those that `nproc` and the container allow?"))
+        io::Error::other(format!(
+            "CPU {cpu}: {error}; is it among those that `nproc` and the container allow?"
+        ))
     })
 }
 
@@ -35,7 +37,9 @@ mod tests {
     #[test]
     fn the_mask_is_restored() {
         let before = sched_getaffinity(None).unwrap();
-        let cpu = (0..CpuSet::MAX_CPU).find(|&cpu| before.is_set(cpu)).unwrap();
+        let cpu = (0..CpuSet::MAX_CPU)
+            .find(|&cpu| before.is_set(cpu))
+            .unwrap();
         let within = while_on(cpu, || Ok(sched_getaffinity(None)?)).unwrap();
         assert_eq!(within.count(), 1);
         assert!(within.is_set(cpu));

@@ -11,6 +11,9 @@ use crate::clock;
 /// Beyond this p99 of its own lateness a generator is the bottleneck of what it measures.
 pub const LATENESS_NS_MAX: u64 = 5_000_000;
 
+/// Beyond this share of its CPU likewise.
+pub const OWN_CPU_SHARE_MAX: f64 = 0.95;
+
 /// The count of a load.
 #[derive(Debug)]
 pub struct Tally {
@@ -56,7 +59,10 @@ impl Tally {
         let chunks = usize::try_from(plan.chunks()).unwrap_or(usize::MAX);
         let subscribers_each = plan.subscribers_each as usize;
         // Three digits from a microsecond to a minute: the error is below a thousandth.
-        let histogram = || Histogram::new_with_bounds(1_000, 60 * clock::SECOND, 3).unwrap_or_else(|e| panic!("{e}"));
+        let histogram = || {
+            Histogram::new_with_bounds(1_000, 60 * clock::SECOND, 3)
+                .unwrap_or_else(|e| panic!("{e}"))
+        };
         Self {
             pattern: Pattern::new(plan.chunk_bytes),
             subscribers_each,
@@ -92,6 +98,13 @@ impl Tally {
     /// Whether the generator was slower than what it measured.
     pub fn is_generator_bound(&self) -> bool {
         self.lateness_ns.value_at_quantile(0.99) > LATENESS_NS_MAX
+            || self.own_cpu_share() > OWN_CPU_SHARE_MAX
+    }
+
+    /// CPU time of the generator's process in the window, by the length of the window.
+    #[allow(clippy::cast_precision_loss)] // for display and a threshold
+    pub fn own_cpu_share(&self) -> f64 {
+        self.own_cpu_ns as f64 / self.window_ns.max(1) as f64
     }
 
     /// Whether every byte came, once and whole.
@@ -109,7 +122,10 @@ impl Tally {
     }
 
     pub(super) fn open_window(&mut self) {
-        self.window = Some(Window { start_ns: clock::now_ns(), cpu_ns: clock::own_cpu_ns() });
+        self.window = Some(Window {
+            start_ns: clock::now_ns(),
+            cpu_ns: clock::own_cpu_ns(),
+        });
     }
 
     pub(super) fn close_window(&mut self) {
@@ -126,7 +142,13 @@ impl Tally {
     }
 
     /// Takes payload of subscriber `subscriber`, counted over all groups.
-    pub(super) fn handle_payload(&mut self, subscriber: usize, reader: &mut Reader, bytes: &[u8], now_ns: u64) {
+    pub(super) fn handle_payload(
+        &mut self,
+        subscriber: usize,
+        reader: &mut Reader,
+        bytes: &[u8],
+        now_ns: u64,
+    ) {
         if self.window.is_some() {
             self.window_bytes += bytes.len() as u64;
         }
@@ -141,7 +163,8 @@ impl Tally {
 
     fn handle_arrival(&mut self, subscriber: usize, chunk: Arrived) {
         let number = usize::try_from(chunk.number).unwrap_or(usize::MAX);
-        let is_ours = chunk.group as usize == subscriber / self.subscribers_each && number < self.chunks;
+        let is_ours =
+            chunk.group as usize == subscriber / self.subscribers_each && number < self.chunks;
         if !chunk.intact || !is_ours {
             self.corrupted += 1;
             return;
@@ -153,8 +176,10 @@ impl Tally {
         self.seen_count += 1;
         if chunk.number >= self.warmup_chunks {
             self.seen_in_window += 1;
-            self.first_ns.saturating_record(chunk.first_ns.saturating_sub(chunk.due_ns));
-            self.last_ns.saturating_record(chunk.last_ns.saturating_sub(chunk.due_ns));
+            self.first_ns
+                .saturating_record(chunk.first_ns.saturating_sub(chunk.due_ns));
+            self.last_ns
+                .saturating_record(chunk.last_ns.saturating_sub(chunk.due_ns));
         }
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use crate::demo::DemoArgs;
 use crate::options::Options;
 
 const EXAMPLES: &str = "\
@@ -26,6 +27,15 @@ Exit status:
   13  data directory       14  too few files may be open           15  certificate or key
   20  the engine did not start                        21  the control plane failed";
 
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  millstream demo
+      The built-in clip, its edges, once.
+  millstream demo --filter pixelate --loop --seconds 60
+      For a minute.
+  millstream demo --input camera.ts --filter blur --out /tmp/look
+      Your own MPEG-TS file with H.264 video; the result in /tmp/look.";
+
 /// A Livepeer node for real-time video: frames go from the socket to the filter and back without a detour.
 #[derive(Debug, Parser)]
 #[command(
@@ -44,6 +54,9 @@ pub(crate) enum Command {
     /// Take live video from gateways, process it frame by frame, and hand it back.
     #[command(after_help = EXAMPLES, mut_args(|arg| arg.hide_env(true)))]
     Orchestrator(Box<OrchestratorArgs>),
+    /// Show it working: play a clip through an orchestrator on this machine and judge what comes back.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoArgs),
     /// Help with the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),

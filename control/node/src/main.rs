@@ -9,6 +9,7 @@ mod addr;
 mod cert;
 mod cli;
 mod cores;
+mod demo;
 mod failure;
 mod options;
 mod orchestrator;
@@ -44,6 +45,10 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Orchestrator(args) => run_orchestrator(*args),
+        Command::Demo(args) => {
+            start_log("warn")?;
+            demo::run(&args)
+        }
         Command::Config(ConfigCommand::Example) => {
             print(&cli::example());
             Ok(())

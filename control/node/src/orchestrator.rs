@@ -126,6 +126,20 @@ impl Running {
         self.report.render(style)
     }
 
+    /// Where it listens.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.engine.local_addr()
+    }
+
+    /// Calls `act` at the first SIGINT, which then no longer ends the process by itself.
+    pub(crate) fn on_interrupt(&self, act: impl FnOnce() + Send + 'static) {
+        self.runtime.spawn(async move {
+            if tokio::signal::ctrl_c().await.is_ok() {
+                act();
+            }
+        });
+    }
+
     /// What peers are told.
     pub(crate) const fn service(&self) -> &ServiceUrl {
         &self.service

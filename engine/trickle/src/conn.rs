@@ -93,6 +93,8 @@ pub struct Conn<S> {
     /// Bytes of a head that is not complete, or of the request after this one.
     inbox: Vec<u8>,
     head_bytes: usize,
+    /// Bytes of the inbox that were looked at and found to be no whole head.
+    looked_at: usize,
     outbox: Vec<u8>,
     sent: usize,
     /// When the present wait began.
@@ -146,6 +148,7 @@ impl<S: Span> Conn<S> {
             phase: Phase::Idle,
             inbox: Vec::new(),
             head_bytes: 0,
+            looked_at: 0,
             outbox: Vec::new(),
             sent: 0,
             since: now,
@@ -177,7 +180,7 @@ impl<S: Span> Conn<S> {
 
     /// Whether bytes of a next request are at hand and may be looked at: call [`Conn::handle_bytes`] with nothing new.
     pub fn has_request_bytes(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && self.outbox.is_empty() && self.inbox.len() > 0
+        matches!(self.phase, Phase::Idle) && self.outbox.is_empty() && self.inbox.len() > self.looked_at
     }
 
     /// Requests served or begun on this connection.
@@ -263,7 +266,7 @@ impl<S: Span> Conn<S> {
         }
         match parse(base, &self.inbox) {
             Parsed::Partial if self.inbox.len() > self.timing.head_bytes_max => self.refuse(431, "Request header too large", now),
-            Parsed::Partial => {}
+            Parsed::Partial => self.looked_at = self.inbox.len(),
             Parsed::Bad(status, why) => self.refuse(status, why, now),
             Parsed::Elsewhere => {
                 self.phase = Phase::Decide;
@@ -282,6 +285,7 @@ impl<S: Span> Conn<S> {
     pub fn begin(&mut self, hub: &mut Hub<S>, request: Request, now: Millis) {
         self.requests += 1;
         self.inbox.drain(..self.head_bytes);
+        self.looked_at = 0;
         if self.inbox.is_empty() {
             self.inbox = Vec::new();
         }
