@@ -74,6 +74,8 @@ impl Server {
             .stdout(log.try_clone()?)
             .stderr(log);
         let child = pin::while_on(cpu, || command.spawn()).map_err(|error| {
+            // Nothing holds the folder yet; should it not go, the system's own sweep takes it.
+            let _ = fs::remove_dir_all(&folder);
             Failure::new(format!("cannot start {}: {error}", program.display()))
         })?;
         let mut server = Self {

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Draws and encodes clip.ts, beside this script. Needs ffmpeg with libx264 and drawtext, and the DejaVu fonts.
 #
-# Everything repeats after 10 s, so the clip can be played in a loop: 300 frames, 5 s and 10 s periods only.
+# Every period in picture and sound divides 10 s, so the clip of 300 frames can be played in a loop.
 set -eu
 cd "$(dirname "$0")"
 

@@ -117,12 +117,15 @@ pub enum Feature {
     /// A profile, by its `profile_idc`.
     #[error("profile {0}")]
     Profile(u8),
-    /// Chroma that is not halved both ways (4:2:2, 4:4:4) or is missing (4:0:0).
+    /// Chroma that the decoder does not read: 4:4:4, for the CPU.
     #[error("chroma format {}", ["4:0:0", "4:2:0", "4:2:2", "4:4:4"][usize::from(*.0) & 3])]
     Chroma(u8),
-    /// More than 8 bits a sample.
+    /// More bits a sample than the decoder reads, or not as many for chroma as for luma.
     #[error("{0} bits a sample")]
     BitDepth(u8),
+    /// Macroblocks without transform (`qpprime_y_zero_transform_bypass_flag`).
+    #[error("lossless coding")]
+    Lossless,
     /// Interlaced coding.
     #[error("interlaced pictures")]
     Interlaced,

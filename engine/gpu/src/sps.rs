@@ -12,7 +12,12 @@ use crate::nal;
 pub(crate) struct Sps {
     pub(crate) profile: u8,
     pub(crate) chroma_format: u8,
+    /// The larger of luma's and chroma's.
     pub(crate) bit_depth: u8,
+    /// Whether luma and chroma differ in depth.
+    pub(crate) mixed_depth: bool,
+    /// `qpprime_y_zero_transform_bypass_flag`: some macroblocks may be coded without loss.
+    pub(crate) lossless: bool,
     pub(crate) interlaced: bool,
     /// The coded size, cropping not yet applied: what memory is spent on.
     pub(crate) coded_width: usize,
@@ -34,10 +39,14 @@ pub(crate) const MAIN: u8 = 77;
 pub(crate) const SCALABLE_BASELINE: u8 = 83;
 pub(crate) const EXTENDED: u8 = 88;
 pub(crate) const HIGH: u8 = 100;
+pub(crate) const HIGH_10: u8 = 110;
+pub(crate) const HIGH_422: u8 = 122;
 /// The profiles whose parameter set has the chroma fields.
 const WITH_CHROMA: [u8; 13] = [
-    44, 83, 86, HIGH, 110, 118, 122, 128, 134, 135, 138, 139, 244,
+    44, 83, 86, HIGH, HIGH_10, 118, HIGH_422, 128, 134, 135, 138, 139, 244,
 ];
+/// `seq_parameter_set_id` is below this.
+const SETS_MAX: u32 = 32;
 /// 512 macroblocks: 8192 pixels.
 const MACROBLOCKS_MAX: u32 = 512;
 
@@ -49,11 +58,13 @@ impl Sps {
         let profile = r.bits(8)? as u8;
         let constraints = r.bits(8)? as u8;
         let _level = r.bits(8)?;
-        let _id = r.ue()?;
-        let (chroma_format, bit_depth) = if WITH_CHROMA.contains(&profile) {
+        if r.ue()? >= SETS_MAX {
+            return None;
+        }
+        let chroma = if WITH_CHROMA.contains(&profile) {
             chroma(&mut r)?
         } else {
-            (1, 8)
+            Chroma::default()
         };
         let _log2_max_frame_num = r.ue()?;
         let order_type = order(&mut r)?;
@@ -76,8 +87,11 @@ impl Sps {
                 *side = r.ue()? as usize;
             }
         }
-        // Crop units of 4:2:0; another chroma format is refused before the size is used.
-        let [left, right, top, bottom] = cropped.map(|units| units.checked_mul(2));
+        // Crop units (table 6-1) are what one chroma sample spans, and twice the rows when there are fields.
+        let across = if matches!(chroma.format, 1 | 2) { 2 } else { 1 };
+        let down = if chroma.format == 1 { 2 } else { 1 } * (1 + usize::from(interlaced));
+        let [left, right] = [cropped[0], cropped[1]].map(|units| units.checked_mul(across));
+        let [top, bottom] = [cropped[2], cropped[3]].map(|units| units.checked_mul(down));
         let width = coded_width.checked_sub(left?.checked_add(right?)?)?;
         let height = coded_height.checked_sub(top?.checked_add(bottom?)?)?;
         if width == 0 || height == 0 {
@@ -99,8 +113,10 @@ impl Sps {
             .map(|depth| depth as usize);
         Some(Self {
             profile,
-            chroma_format,
-            bit_depth,
+            chroma_format: chroma.format,
+            bit_depth: chroma.bit_depth,
+            mixed_depth: chroma.mixed_depth,
+            lossless: chroma.lossless,
             interlaced,
             coded_width,
             coded_height,
@@ -130,17 +146,36 @@ impl Sps {
     }
 }
 
-/// `chroma_format_idc` and the bit depth, the larger of luma's and chroma's.
-fn chroma(r: &mut BitReader<'_>) -> Option<(u8, u8)> {
+/// The fields that only the profiles above Main have.
+struct Chroma {
+    format: u8,
+    bit_depth: u8,
+    mixed_depth: bool,
+    lossless: bool,
+}
+
+impl Default for Chroma {
+    fn default() -> Self {
+        Self {
+            format: 1,
+            bit_depth: 8,
+            mixed_depth: false,
+            lossless: false,
+        }
+    }
+}
+
+fn chroma(r: &mut BitReader<'_>) -> Option<Chroma> {
     let format = r.ue()?;
     if format == 3 {
         let _separate_planes = r.bit()?;
     }
-    let depth = r.ue()?.max(r.ue()?);
+    let (luma, chroma) = (r.ue()?, r.ue()?);
+    let depth = luma.max(chroma);
     if format > 3 || depth > 6 {
         return None;
     }
-    let _lossless = r.bit()?;
+    let lossless = r.bit()?;
     if r.bit()? {
         let lists = if format == 3 { 12 } else { 8 };
         for list in 0..lists {
@@ -149,7 +184,12 @@ fn chroma(r: &mut BitReader<'_>) -> Option<(u8, u8)> {
             }
         }
     }
-    Some((format as u8, depth as u8 + 8))
+    Some(Chroma {
+        format: format as u8,
+        bit_depth: depth as u8 + 8,
+        mixed_depth: luma != chroma && format != 0,
+        lossless,
+    })
 }
 
 /// Clause 7.3.2.1.1.1: the list ends early when a step leads to zero.

@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use handoff::page::{PageMut, Size};
 use trickle::conn::Step;
-use trickle::{Conn, Waiter, Wants};
+use trickle::{Conn, Millis, Waiter, Wants};
 
 use super::net::Stream;
 use super::payload::Payload;
@@ -94,14 +94,16 @@ impl Driver {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
         let shard = self.shard.clone();
+        let now = shard.now();
+        shard.note_event();
         if shard.sleepers.take_woken(self.waiter) {
-            let (mut hub, now) = (shard.hub.borrow_mut(), shard.now());
+            let mut hub = shard.hub.borrow_mut();
             self.conn.handle_wake(&mut hub, now);
             self.conn.handle_timeout(&mut hub, now);
         }
         let mut turns = 0;
         let outcome = loop {
-            match self.turn(cx) {
+            match self.turn(cx, now) {
                 Ok(Turn::Again) if turns < TURNS_MAX => turns += 1,
                 Ok(Turn::Again) => {
                     cx.waker().wake_by_ref();
@@ -128,7 +130,7 @@ impl Driver {
         outcome
     }
 
-    fn turn(&mut self, cx: &mut Context<'_>) -> io::Result<Turn> {
+    fn turn(&mut self, cx: &mut Context<'_>, now: Millis) -> io::Result<Turn> {
         if self.inherited {
             self.inherited = false;
             return Ok(self.look(&[]));
@@ -137,26 +139,21 @@ impl Driver {
         let Self { conn, wire, .. } = self;
         match conn.with_output(|slices| wire.poll_send(cx, slices)) {
             Some(Poll::Ready(sent)) => {
-                let payload = conn.advance(sent?, shard.now());
+                let payload = conn.advance(sent?, now);
                 if payload > 0 {
                     shard.counters.add(|c| &mut c.bytes_out, payload as u64);
                     shard.counters.add(|c| &mut c.chunks_out, 1);
                 }
-                return Ok(Turn::Again);
+                if conn.has_output() {
+                    return Ok(Turn::Again);
+                }
+                self.settle(cx, now)?;
             }
             Some(Poll::Pending) => {}
-            None => {
-                if let Poll::Ready(flushed) = wire.poll_flush(cx) {
-                    flushed?;
-                    if conn.is_finished_writing() && !self.finished {
-                        self.finished = self.wire.poll_finish(cx).is_ready();
-                    }
-                }
-                self.conn.handle_wake(&mut shard.hub.borrow_mut(), shard.now());
-                if self.conn.has_request_bytes() {
-                    return Ok(self.look(&[]));
-                }
-            }
+            None => self.settle(cx, now)?,
+        }
+        if self.conn.has_request_bytes() {
+            return Ok(self.look(&[]));
         }
         match self.conn.wants() {
             Wants::Close => Ok(Turn::Exit(Exit::Done)),
@@ -164,6 +161,18 @@ impl Driver {
             Wants::Bytes => self.read_bytes(cx),
             Wants::Span => self.read_span(cx),
         }
+    }
+
+    /// All is sent: nothing may stay behind in TLS, and the hub must know whom to wake.
+    fn settle(&mut self, cx: &mut Context<'_>, now: Millis) -> io::Result<()> {
+        if let Poll::Ready(flushed) = self.wire.poll_flush(cx) {
+            flushed?;
+            if self.conn.is_finished_writing() && !self.finished {
+                self.finished = self.wire.poll_finish(cx).is_ready();
+            }
+        }
+        self.conn.handle_wake(&mut self.shard.hub.borrow_mut(), now);
+        Ok(())
     }
 
     fn read_bytes(&mut self, cx: &mut Context<'_>) -> io::Result<Turn> {
