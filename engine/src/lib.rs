@@ -85,17 +85,23 @@ impl Engine {
     /// When a shard cannot listen or start. Look before you call whether io_uring is to be had: without it a shard panics.
     pub fn start(config: Config, control: Arc<dyn link::Control>) -> Result<Handle, StartError> {
         if config.cores.is_empty() {
-            return Err(StartError("no core to run a shard on: name at least one".to_owned()));
+            return Err(StartError(
+                "no core to run a shard on: name at least one".to_owned(),
+            ));
         }
-        let (lanes, lane_threads) =
-            lane::Lanes::start(config.lanes.max(1)).map_err(|error| StartError(format!("cannot start a lane: {error}")))?;
+        let (lanes, lane_threads) = lane::Lanes::start(config.lanes.max(1))
+            .map_err(|error| StartError(format!("cannot start a lane: {error}")))?;
         let config = Arc::new(config);
-        let (mailboxes, inboxes): (Vec<_>, Vec<_>) = config.cores.iter().map(|_| ring::ring(MAILBOX_MAX)).unzip();
+        let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
+            config.cores.iter().map(|_| ring::ring(MAILBOX_MAX)).unzip();
         let running = Running {
             shards: mailboxes.clone(),
             addr: config.listen,
             lanes: lanes.clone(),
-            threads: Mutex::new(Threads { shards: Vec::new(), lanes: lane_threads }),
+            threads: Mutex::new(Threads {
+                shards: Vec::new(),
+                lanes: lane_threads,
+            }),
             next: AtomicUsize::new(0),
         };
         let mut handle = Handle(Arc::new(running));
@@ -105,7 +111,16 @@ impl Engine {
             let (peers, lanes) = (mailboxes.clone(), lanes.clone());
             let (config, control) = (config.clone(), control.clone());
             let thread = net::spawn_thread(core, &format!("shard-{index}"), move || {
-                shard::run(shard::Start { index, config, control, peers, mailbox: inbox, lanes, listen, ready })
+                shard::run(shard::Start {
+                    index,
+                    config,
+                    control,
+                    peers,
+                    mailbox: inbox,
+                    lanes,
+                    listen,
+                    ready,
+                })
             })
             .map_err(|error| StartError(format!("cannot start a shard on core {core}: {error}")))?;
             handle.0.lock().shards.push(thread);
@@ -123,7 +138,9 @@ impl Engine {
 
 impl Running {
     fn lock(&self) -> std::sync::MutexGuard<'_, Threads> {
-        self.threads.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.threads
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     fn stop(&self) {
@@ -172,7 +189,10 @@ impl Handle {
                 shard.send(Message::Metrics(to)).ok().map(|()| answer)
             })
             .collect();
-        answers.iter().filter_map(|answer| answer.recv_timeout(PATIENCE).ok()).fold(Metrics::default(), Metrics::plus)
+        answers
+            .iter()
+            .filter_map(|answer| answer.recv_timeout(PATIENCE).ok())
+            .fold(Metrics::default(), Metrics::plus)
     }
 
     /// Refuses new sessions, lets running ones go on until the deadline, then ends them. Blocks the calling thread.
@@ -201,8 +221,12 @@ impl Handle {
     fn home_of(&self, command: &Command) -> &Sender<Message> {
         let name = match command {
             Command::OpenSession(open) => &open.manifest_id,
-            Command::SetProcess { manifest_id, .. } | Command::CloseSession { manifest_id } => manifest_id,
-            Command::CreateChannel { name, .. } | Command::DeleteChannel { name } | Command::Publish { name, .. } => name,
+            Command::SetProcess { manifest_id, .. } | Command::CloseSession { manifest_id } => {
+                manifest_id
+            }
+            Command::CreateChannel { name, .. }
+            | Command::DeleteChannel { name }
+            | Command::Publish { name, .. } => name,
         };
         &self.0.shards[trickle::Home::of(name).shard(self.0.shards.len())]
     }

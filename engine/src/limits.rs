@@ -27,9 +27,18 @@ pub const NAME_BYTES: usize = 256;
 pub const MESSAGE_BYTES: usize = 1 << 20;
 
 const _: () = {
-    assert!(SMALL_PAGE_BYTES < PAGE_BYTES, "the small page is the small one");
-    assert!(HEAD_BYTES <= SCRATCH_BYTES, "a whole head fits into one read");
-    assert!(NAME_BYTES * 2 < HEAD_BYTES, "a longest name, percent-encoded or not, fits into a head");
+    assert!(
+        SMALL_PAGE_BYTES < PAGE_BYTES,
+        "the small page is the small one"
+    );
+    assert!(
+        HEAD_BYTES <= SCRATCH_BYTES,
+        "a whole head fits into one read"
+    );
+    assert!(
+        NAME_BYTES * 2 < HEAD_BYTES,
+        "a longest name, percent-encoded or not, fits into a head"
+    );
 };
 
 /// The bounds that an operator may set; all are a shard's own share, so nothing is counted across cores.

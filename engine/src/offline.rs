@@ -80,9 +80,13 @@ pub fn index(clip: &[u8]) -> Index {
     for (n, packet) in clip.chunks(PACKET_BYTES).enumerate() {
         demux.push(packet);
         take(&mut demux, &mut video_pid);
-        let [0x47, high, low, ..] = *packet else { continue };
+        let [0x47, high, low, ..] = *packet else {
+            continue;
+        };
         let pid = u16::from(high & 0x1f) << 8 | u16::from(low);
-        let is_media = demux.program().is_some_and(|program| program.tracks.iter().any(|track| track.pid == pid));
+        let is_media = demux
+            .program()
+            .is_some_and(|program| program.tracks.iter().any(|track| track.pid == pid));
         if !is_media {
             tables = tables.or(Some(n * PACKET_BYTES));
             continue;
@@ -99,8 +103,14 @@ pub fn index(clip: &[u8]) -> Index {
         .zip(&units)
         .filter_map(|(&offset, unit)| {
             let pts = unit.pts.or(unit.dts)?.0;
-            let key = unit.random_access || media::h26x::is_random_access(media::Codec::H264, &unit.data);
-            Some(FrameAt { offset, pts, dts: unit.dts.map_or(pts, |dts| dts.0), key })
+            let key =
+                unit.random_access || media::h26x::is_random_access(media::Codec::H264, &unit.data);
+            Some(FrameAt {
+                offset,
+                pts,
+                dts: unit.dts.map_or(pts, |dts| dts.0),
+                key,
+            })
         })
         .collect();
     index
@@ -111,7 +121,9 @@ pub fn index(clip: &[u8]) -> Index {
 /// # Errors
 /// When there is no decoder for it.
 pub fn decode(clip: &[u8], mut show: impl FnMut(i64, &Frame)) -> Result<usize, String> {
-    let mut decoder = Cpu.decoder(Codec::H264, gpu::decode::Config::default()).map_err(|error| error.to_string())?;
+    let mut decoder = Cpu
+        .decoder(Codec::H264, gpu::decode::Config::default())
+        .map_err(|error| error.to_string())?;
     let mut demux = Demux::new(media::demux::Config::default());
     let mut pictures = Vec::new();
     let mut damaged = 0;
@@ -120,7 +132,17 @@ pub fn decode(clip: &[u8], mut show: impl FnMut(i64, &Frame)) -> Result<usize, S
     while let Some(event) = demux.poll() {
         let Event::Unit(unit) = event else { continue };
         if let (media::Codec::H264, Some(pts)) = (unit.codec, unit.pts.or(unit.dts)) {
-            damaged += usize::from(decoder.decode(gpu::Unit { data: &unit.data, pts: pts.0 }, &mut pictures).is_err());
+            damaged += usize::from(
+                decoder
+                    .decode(
+                        gpu::Unit {
+                            data: &unit.data,
+                            pts: pts.0,
+                        },
+                        &mut pictures,
+                    )
+                    .is_err(),
+            );
             present(&mut *decoder, &mut pictures, &mut show);
         }
     }
@@ -129,7 +151,11 @@ pub fn decode(clip: &[u8], mut show: impl FnMut(i64, &Frame)) -> Result<usize, S
     Ok(damaged)
 }
 
-fn present(decoder: &mut dyn Decode<Frame>, pictures: &mut Vec<gpu::Decoded<Frame>>, show: &mut impl FnMut(i64, &Frame)) {
+fn present(
+    decoder: &mut dyn Decode<Frame>,
+    pictures: &mut Vec<gpu::Decoded<Frame>>,
+    show: &mut impl FnMut(i64, &Frame),
+) {
     for picture in pictures.drain(..) {
         show(picture.pts, &picture.surface);
         decoder.recycle(picture.surface);
@@ -141,7 +167,8 @@ fn present(decoder: &mut dyn Decode<Frame>, pictures: &mut Vec<gpu::Decoded<Fram
 /// # Errors
 /// When there is no processor.
 pub fn filter(filter: Filter, input: &Frame) -> Result<Frame, String> {
-    let mut processor: Box<dyn Process<Frame> + Send> = Cpu.processor().map_err(|error| error.to_string())?;
+    let mut processor: Box<dyn Process<Frame> + Send> =
+        Cpu.processor().map_err(|error| error.to_string())?;
     let mut output = Cpu.surface();
     processor.process(filter, input, &mut output);
     Ok(output)
@@ -159,16 +186,29 @@ pub fn shifted(clip: &[u8], ticks: i64) -> Result<Vec<u8>, String> {
     let mut take = |demux: &mut Demux| -> Result<(), media::mux::Error> {
         while let Some(event) = demux.poll() {
             match (event, &mut mux) {
-                (Event::Program(program), None) => mux = Some(media::Mux::new(media::mux::Config::default(), &program.tracks)?),
+                (Event::Program(program), None) => {
+                    mux = Some(media::Mux::new(
+                        media::mux::Config::default(),
+                        &program.tracks,
+                    )?)
+                }
                 (Event::Program(program), Some(mux)) => mux.set_tracks(&program.tracks)?,
                 (Event::Unit(_), None) => {}
                 (Event::Unit(unit), Some(mux)) => {
-                    let Some(track) = mux.tracks().iter().position(|track| track.pid == unit.pid) else { continue };
+                    let Some(track) = mux.tracks().iter().position(|track| track.pid == unit.pid)
+                    else {
+                        continue;
+                    };
                     if unit.codec.is_video() && unit.random_access {
                         mux.tables(&mut out);
                     }
                     let (pts, dts) = (later(unit.pts), later(unit.dts));
-                    let written = media::mux::Unit { pts, dts, random_access: unit.random_access, data: &[&unit.data] };
+                    let written = media::mux::Unit {
+                        pts,
+                        dts,
+                        random_access: unit.random_access,
+                        data: &[&unit.data],
+                    };
                     mux.unit(track, written, &mut out)?;
                 }
             }
@@ -211,9 +251,21 @@ impl FrameStarts {
 /// The PTS of the video PES packet that begins in this transport packet (ISO/IEC 13818-1, 2.4.3.2 and 2.4.3.6).
 fn video_pts(packet: &[u8]) -> Option<u64> {
     let begins = packet[0] == 0x47 && packet[1] & 0x40 != 0;
-    let adaptation = if packet[3] & 0x20 != 0 { 1 + usize::from(packet[4]) } else { 0 };
-    let pes = packet.get(4 + adaptation..).filter(|pes| begins && pes.len() >= 14)?;
+    let adaptation = if packet[3] & 0x20 != 0 {
+        1 + usize::from(packet[4])
+    } else {
+        0
+    };
+    let pes = packet
+        .get(4 + adaptation..)
+        .filter(|pes| begins && pes.len() >= 14)?;
     let is_video = pes[..3] == [0, 0, 1] && pes[3] & 0xf0 == 0xe0 && pes[7] & 0x80 != 0;
     let byte = |n: usize| u64::from(pes[n]);
-    is_video.then(|| (byte(9) >> 1 & 7) << 30 | byte(10) << 22 | (byte(11) >> 1) << 15 | byte(12) << 7 | byte(13) >> 1)
+    is_video.then(|| {
+        (byte(9) >> 1 & 7) << 30
+            | byte(10) << 22
+            | (byte(11) >> 1) << 15
+            | byte(12) << 7
+            | byte(13) >> 1
+    })
 }

@@ -26,7 +26,12 @@ pub fn probe() -> Probe {
     };
     let cpu = Device {
         name: "cpu",
-        state: Ok(format!("{}, {}", cpu::version(), cpu::notes())),
+        state: Ok(format!(
+            "{}, {}; {}",
+            cpu::version(),
+            cpu::notes(),
+            cpu::wide()
+        )),
     };
     Probe {
         devices: vec![cuda, cpu],
@@ -55,5 +60,6 @@ mod tests {
         );
         let cpu = probe.devices[1].state.clone().unwrap();
         assert!(cpu.starts_with("openh264 "), "{cpu}");
+        assert!(cpu.contains("4:2:2, 4:0:0 and 10 bits by rust_h264 "), "{cpu}");
     }
 }

@@ -96,10 +96,19 @@ impl Slab {
         };
         let bytes = size.bytes();
         self.0.used_bytes.set(self.0.used_bytes.get() + bytes);
-        self.0.peak_bytes.set(self.0.peak_bytes.get().max(self.0.used_bytes.get()));
+        self.0
+            .peak_bytes
+            .set(self.0.peak_bytes.get().max(self.0.used_bytes.get()));
         debug_assert_eq!(self.0.holders[slot].get(), 0);
         self.0.holders[slot].set(1);
-        Some(PageMut { page: Page { slab: self.0.clone(), slot: to_u32(slot), size }, filled: 0 })
+        Some(PageMut {
+            page: Page {
+                slab: self.0.clone(),
+                slot: to_u32(slot),
+                size,
+            },
+            filled: 0,
+        })
     }
 
     /// Bytes of pages in use.
@@ -120,7 +129,10 @@ impl Slab {
 
 impl fmt::Debug for Slab {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Slab").field("used_bytes", &self.used_bytes()).field("capacity_bytes", &self.capacity_bytes()).finish()
+        f.debug_struct("Slab")
+            .field("used_bytes", &self.used_bytes())
+            .field("capacity_bytes", &self.capacity_bytes())
+            .finish()
     }
 }
 
@@ -210,7 +222,8 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let region = std::ptr::slice_from_raw_parts_mut(self.base.as_ptr(), self.large_pages * LARGE);
+        let region =
+            std::ptr::slice_from_raw_parts_mut(self.base.as_ptr(), self.large_pages * LARGE);
         // SAFETY: needed to free what `Slab::new` leaked. `base` came from a boxed slice of exactly this length, and every
         // `PageMut` and `Span` holds an `Rc` of this `Inner`, so none of them is left to look at it.
         drop(unsafe { Box::from_raw(region) });
@@ -228,13 +241,19 @@ impl Page {
     fn hold(&self) -> Self {
         let holders = &self.slab.holders[self.slot as usize];
         holders.set(holders.get() + 1);
-        Self { slab: self.slab.clone(), slot: self.slot, size: self.size }
+        Self {
+            slab: self.slab.clone(),
+            slot: self.slot,
+            size: self.size,
+        }
     }
 
-    fn start(&self) -> NonNull<u8> {
-        // SAFETY: needed to address a page by number. `slot` was handed out by this slab, so `slot * SMALL` lies within the
-        // region that `base` points to, which is one allocation.
-        unsafe { self.slab.base.add(self.slot as usize * SMALL) }
+    /// The address of a byte of the page; `offset` is at most the page's size.
+    fn at(&self, offset: usize) -> NonNull<u8> {
+        debug_assert!(offset <= self.size.bytes());
+        // SAFETY: needed to address a byte by page number and offset. `slot` was handed out by this slab and `offset` stays
+        // within the page, so the sum lies within the region that `base` points to, or one past its end; it is one allocation.
+        unsafe { self.slab.base.add(self.slot as usize * SMALL + offset) }
     }
 }
 
@@ -253,11 +272,14 @@ pub struct PageMut {
 impl PageMut {
     /// The bytes that are still to be filled.
     pub fn spare_mut(&mut self) -> &mut [u8] {
-        let len = self.page.size.bytes() - self.filled;
+        let (start, len) = (
+            self.page.at(self.filled),
+            self.page.size.bytes() - self.filled,
+        );
         // SAFETY: needed to lend a part of the region for writing. `filled..` lies inside the page; it is initialised, since
         // the region began as zeros; and nobody else sees it: spans end at or before `filled`, this is the page's only
         // `PageMut`, and `&mut self` keeps it from making spans meanwhile.
-        unsafe { std::slice::from_raw_parts_mut(self.page.start().add(self.filled).as_ptr(), len) }
+        unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
     }
 
     /// Declares the first `n` spare bytes filled and returns them.
@@ -265,10 +287,18 @@ impl PageMut {
     /// # Panics
     /// When there are fewer than `n` spare bytes.
     pub fn commit(&mut self, n: usize) -> Span {
-        assert!(n <= self.spare_len(), "committed {n} bytes of {}", self.spare_len());
+        assert!(
+            n <= self.spare_len(),
+            "committed {n} bytes of {}",
+            self.spare_len()
+        );
         let offset = self.filled;
         self.filled += n;
-        Span { page: self.page.hold(), offset: to_u32(offset), len: to_u32(n) }
+        Span {
+            page: self.page.hold(),
+            offset: to_u32(offset),
+            len: to_u32(n),
+        }
     }
 
     /// Copies as much of `bytes` as fits and returns it as a span.
@@ -296,7 +326,10 @@ impl PageMut {
 
 impl fmt::Debug for PageMut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PageMut").field("slot", &self.page.slot).field("filled", &self.filled).finish()
+        f.debug_struct("PageMut")
+            .field("slot", &self.page.slot)
+            .field("filled", &self.filled)
+            .finish()
     }
 }
 
@@ -314,14 +347,26 @@ impl Span {
     /// When `range` does not lie within it.
     #[must_use]
     pub fn slice(&self, range: Range<usize>) -> Self {
-        assert!(range.start <= range.end && range.end <= self.len as usize, "{range:?} of {}", self.len);
-        Self { page: self.page.hold(), offset: self.offset + to_u32(range.start), len: to_u32(range.len()) }
+        assert!(
+            range.start <= range.end && range.end <= self.len as usize,
+            "{range:?} of {}",
+            self.len
+        );
+        Self {
+            page: self.page.hold(),
+            offset: self.offset + to_u32(range.start),
+            len: to_u32(range.len()),
+        }
     }
 }
 
 impl Clone for Span {
     fn clone(&self) -> Self {
-        Self { page: self.page.hold(), offset: self.offset, len: self.len }
+        Self {
+            page: self.page.hold(),
+            offset: self.offset,
+            len: self.len,
+        }
     }
 }
 
@@ -329,15 +374,20 @@ impl Deref for Span {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        let start = self.page.at(self.offset as usize);
         // SAFETY: needed to lend a part of the region for reading. The range was committed, so it lies below `filled` of its
         // page for good: nobody can get a mutable view of it, and the page is held for as long as `self` is.
-        unsafe { std::slice::from_raw_parts(self.page.start().add(self.offset as usize).as_ptr(), self.len as usize) }
+        unsafe { std::slice::from_raw_parts(start.as_ptr(), self.len as usize) }
     }
 }
 
 impl fmt::Debug for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Span").field("slot", &self.page.slot).field("offset", &self.offset).field("len", &self.len).finish()
+        f.debug_struct("Span")
+            .field("slot", &self.page.slot)
+            .field("offset", &self.offset)
+            .field("len", &self.len)
+            .finish()
     }
 }
 
@@ -353,7 +403,10 @@ mod tests {
         let b = page.fill(b"beta");
         page.spare_mut().fill(0xff);
         let c = page.commit(3);
-        assert_eq!((&a[..], &b[..], &c[..]), (&b"alpha"[..], &b"beta"[..], &[0xff; 3][..]));
+        assert_eq!(
+            (&a[..], &b[..], &c[..]),
+            (&b"alpha"[..], &b"beta"[..], &[0xff; 3][..])
+        );
         assert_eq!(&a.slice(1..4)[..], b"lph");
         drop(page);
         assert_eq!(slab.used_bytes(), LARGE, "spans hold their page");
@@ -372,7 +425,10 @@ mod tests {
         assert!(slab.take(Size::Large).is_none());
         drop(small);
         assert_eq!(slab.used_bytes(), LARGE);
-        assert!(slab.take(Size::Large).is_some(), "small pages join up again");
+        assert!(
+            slab.take(Size::Large).is_some(),
+            "small pages join up again"
+        );
         drop(a);
     }
 
@@ -389,7 +445,11 @@ mod tests {
         for step in 0..if cfg!(miri) { 300u64 } else { 20_000 } {
             let paint = (step % 251) as u8;
             if next(2) == 0 {
-                let size = if next(4) == 0 { Size::Large } else { Size::Small };
+                let size = if next(4) == 0 {
+                    Size::Large
+                } else {
+                    Size::Small
+                };
                 if let Some(mut page) = slab.take(size) {
                     let n = 1 + next(SMALL as u64 - 1) as usize;
                     page.spare_mut()[..n].fill(paint);
@@ -403,11 +463,19 @@ mod tests {
                 assert!(span.iter().all(|&b| b == paint));
             }
         }
-        assert!(held.iter().all(|(_, span, paint)| span.iter().all(|b| b == paint)));
+        assert!(
+            held.iter()
+                .all(|(_, span, paint)| span.iter().all(|b| b == paint))
+        );
         let used: usize = held.iter().map(|(page, ..)| page.size().bytes()).sum();
         assert_eq!(slab.used_bytes(), used);
         drop(held);
         assert_eq!(slab.used_bytes(), 0);
-        assert_eq!(std::iter::from_fn(|| slab.take(Size::Large)).collect::<Vec<_>>().len(), 8);
+        assert_eq!(
+            std::iter::from_fn(|| slab.take(Size::Large))
+                .collect::<Vec<_>>()
+                .len(),
+            8
+        );
     }
 }

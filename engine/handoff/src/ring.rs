@@ -9,7 +9,7 @@
 //! - A full ring hands the item back; the sender decides what to do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -34,7 +34,11 @@ pub struct Receiver<T>(Arc<Shared<T>>);
 /// # Panics
 /// When `capacity` is 0.
 pub fn ring<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared { queue: ArrayQueue::new(capacity), bell: AtomicWaker::new(), senders: AtomicUsize::new(1) });
+    let shared = Arc::new(Shared {
+        queue: ArrayQueue::new(capacity),
+        bell: AtomicWaker::new(),
+        senders: AtomicUsize::new(1),
+    });
     (Sender(shared.clone()), Receiver(shared))
 }
 
@@ -105,15 +109,25 @@ impl<T> Receiver<T> {
             return Poll::Ready(());
         }
         self.0.bell.register(cx.waker());
-        if self.is_due() { Poll::Ready(()) } else { Poll::Pending }
+        if self.is_due() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
-    /// Blocks the thread until something waits, every sender is gone, or the time has passed.
+    /// Blocks the thread until something waits, the bell is rung, every sender is gone, or the time has passed.
     pub fn wait(&self, timeout: Duration) {
         let until = Instant::now() + timeout;
-        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-        let cx = Context::from_waker(&waker);
-        while self.poll_wait(&cx).is_pending() {
+        let sleeper = Arc::new(Sleeper {
+            thread: std::thread::current(),
+            rung: AtomicBool::new(false),
+        });
+        let waker = Waker::from(sleeper.clone());
+        if self.poll_wait(&Context::from_waker(&waker)).is_ready() {
+            return;
+        }
+        while !sleeper.rung.load(Ordering::Acquire) {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -127,11 +141,15 @@ impl<T> Receiver<T> {
     }
 }
 
-struct Unpark(Thread);
+struct Sleeper {
+    thread: Thread,
+    rung: AtomicBool,
+}
 
-impl Wake for Unpark {
+impl Wake for Sleeper {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.rung.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }
 
@@ -143,7 +161,9 @@ impl<T> std::fmt::Debug for Sender<T> {
 
 impl<T> std::fmt::Debug for Receiver<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receiver").field("len", &self.0.queue.len()).finish()
+        f.debug_struct("Receiver")
+            .field("len", &self.0.queue.len())
+            .finish()
     }
 }
 

@@ -34,7 +34,10 @@ pub fn adopt<S: FromRawFd>(socket: OwnedFd) -> S {
 /// # Errors
 /// Never in practice; whatever fcntl says.
 pub fn close_on_exec<S: AsRawFd>(socket: &S) -> io::Result<()> {
-    Ok(rustix::io::fcntl_setfd(borrow(socket), rustix::io::FdFlags::CLOEXEC)?)
+    Ok(rustix::io::fcntl_setfd(
+        borrow(socket),
+        rustix::io::FdFlags::CLOEXEC,
+    )?)
 }
 
 /// One gathered write, without waiting and without a signal.
@@ -43,7 +46,12 @@ pub fn close_on_exec<S: AsRawFd>(socket: &S) -> io::Result<()> {
 /// [`io::ErrorKind::WouldBlock`] when the socket's buffer is full; whatever sendmsg says.
 pub fn send_vectored<S: AsRawFd>(socket: &S, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    Ok(rustix::net::sendmsg(borrow(socket), slices, &mut rustix::net::SendAncillaryBuffer::default(), flags)?)
+    Ok(rustix::net::sendmsg(
+        borrow(socket),
+        slices,
+        &mut rustix::net::SendAncillaryBuffer::default(),
+        flags,
+    )?)
 }
 
 /// One read, without waiting. 0 means the peer has finished.
@@ -59,7 +67,10 @@ pub fn receive<S: AsRawFd>(socket: &S, into: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// When the connection is gone already.
 pub fn finish_writing<S: AsRawFd>(socket: &S) -> io::Result<()> {
-    Ok(rustix::net::shutdown(borrow(socket), rustix::net::Shutdown::Write)?)
+    Ok(rustix::net::shutdown(
+        borrow(socket),
+        rustix::net::Shutdown::Write,
+    )?)
 }
 
 /// Asks the kernel to find out about peers that vanished without a word: after a minute of silence, four probes 15 s apart.
@@ -86,7 +97,10 @@ pub fn send_at_once<S: AsRawFd>(socket: &S) -> io::Result<()> {
 
 /// The address at the other end, if it is an internet socket.
 pub fn peer<S: AsRawFd>(socket: &S) -> Option<std::net::SocketAddr> {
-    rustix::net::getpeername(borrow(socket)).ok().flatten().and_then(|addr| addr.try_into().ok())
+    rustix::net::getpeername(borrow(socket))
+        .ok()
+        .flatten()
+        .and_then(|addr| addr.try_into().ok())
 }
 
 /// Two connected stream sockets, closed on exec and non-blocking: a private road between two runtimes.
@@ -122,12 +136,17 @@ mod tests {
         let mut rest = Vec::new();
         peer.read_to_end(&mut rest).unwrap();
         assert_eq!(rest, b"after");
-        assert_eq!(receive(&adopted, &mut got).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            receive(&adopted, &mut got).unwrap_err().kind(),
+            io::ErrorKind::WouldBlock
+        );
     }
 
     #[test]
     fn a_lost_socket_closes_itself() {
-        let (ours, mut peer) = pair().map(|(a, b)| (adopt::<UnixStream>(a), adopt::<UnixStream>(b))).unwrap();
+        let (ours, mut peer) = pair()
+            .map(|(a, b)| (adopt::<UnixStream>(a), adopt::<UnixStream>(b)))
+            .unwrap();
         let moved = duplicate(&ours).unwrap();
         drop(ours);
         drop(moved);

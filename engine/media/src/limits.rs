@@ -31,7 +31,7 @@ pub const SYNC_RUN: usize = 3;
 pub const SYNC_WINDOW_BYTES: usize = PACKET_BYTES * (SYNC_RUN + 1);
 
 /// Units in a row that must end in a stuffed packet before such a packet is taken as an end.
-pub const TAIL_STREAK: u8 = 8;
+pub const TAIL_STREAK: u8 = 4;
 
 /// Width or height that a sequence parameter set may claim, in samples. Level 6.2 allows 16 888 (H.264 A.3.1).
 pub const PICTURE_SIDE_MAX: u32 = 16_888;

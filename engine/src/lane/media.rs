@@ -31,7 +31,10 @@ const HELD_MAX: usize = 64;
 
 /// A lane's whole life.
 pub(crate) fn run(inbox: &Receiver<Job>, stop: &AtomicBool) {
-    let mut lane = Lane { sessions: HashMap::new(), turns: VecDeque::new() };
+    let mut lane = Lane {
+        sessions: HashMap::new(),
+        turns: VecDeque::new(),
+    };
     while !stop.load(Ordering::Acquire) {
         lane.drain(inbox);
         if !lane.work() {
@@ -64,10 +67,23 @@ impl Lane {
     fn drain(&mut self, inbox: &Receiver<Job>) {
         while let Some(job) = inbox.pop() {
             let (key, task) = match job {
-                Job::Open { key, filter, results, left } => {
+                Job::Open {
+                    key,
+                    filter,
+                    results,
+                    left,
+                } => {
                     match Worker::new(filter) {
                         Ok(worker) => {
-                            self.sessions.insert(key, Session { worker, results, inbox: VecDeque::new(), left });
+                            self.sessions.insert(
+                                key,
+                                Session {
+                                    worker,
+                                    results,
+                                    inbox: VecDeque::new(),
+                                    left,
+                                },
+                            );
                         }
                         Err(why) => drop(results.send(Outcome::Failed(why))),
                     }
@@ -84,18 +100,32 @@ impl Lane {
                 session.inbox.push_back(task);
             }
         }
-        self.sessions.retain(|_, session| !session.left.load(Ordering::Acquire));
+        self.sessions
+            .retain(|_, session| !session.left.load(Ordering::Acquire));
     }
 
     /// One task of the session whose turn it is. False when there is nothing to do.
     fn work(&mut self) -> bool {
-        let Some(key) = self.turns.pop_front() else { return false };
-        let Some(session) = self.sessions.get_mut(&key) else { return true };
-        let Some(task) = session.inbox.pop_front() else { return true };
-        let newer_waits = session.inbox.iter().any(|task| matches!(task, Task::Unit(_)));
-        let Session { worker, results, .. } = session;
+        let Some(key) = self.turns.pop_front() else {
+            return false;
+        };
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return true;
+        };
+        let Some(task) = session.inbox.pop_front() else {
+            return true;
+        };
+        let newer_waits = session
+            .inbox
+            .iter()
+            .any(|task| matches!(task, Task::Unit(_)));
+        let Session {
+            worker, results, ..
+        } = session;
         // A codec is a large piece of foreign code; whatever it does must stay in its session.
-        let outcome = catch_unwind(AssertUnwindSafe(|| worker.perform(task, newer_waits, results)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            worker.perform(task, newer_waits, results)
+        }));
         session.results.ring();
         let ended = match outcome {
             Ok(Ok(())) => None,
@@ -138,9 +168,14 @@ impl Worker {
     fn new(filter: Filter) -> Result<Self, String> {
         let backend = Cpu;
         let say = |error: gpu::Unavailable| error.to_string();
-        let encode = gpu::encode::Config { key_interval: 0, ..Default::default() };
+        let encode = gpu::encode::Config {
+            key_interval: 0,
+            ..Default::default()
+        };
         Ok(Self {
-            decoder: backend.decoder(Codec::H264, gpu::decode::Config::default()).map_err(say)?,
+            decoder: backend
+                .decoder(Codec::H264, gpu::decode::Config::default())
+                .map_err(say)?,
             processor: backend.processor().map_err(say)?,
             encoder: backend.encoder(Codec::H264, encode).map_err(say)?,
             filter,
@@ -153,7 +188,12 @@ impl Worker {
         })
     }
 
-    fn perform(&mut self, task: Task, newer_waits: bool, results: &Sender<Outcome>) -> Result<(), String> {
+    fn perform(
+        &mut self,
+        task: Task,
+        newer_waits: bool,
+        results: &Sender<Outcome>,
+    ) -> Result<(), String> {
         match task {
             Task::Filter(filter) => self.filter = filter,
             Task::Unit(unit) => self.unit(unit, newer_waits, results)?,
@@ -166,15 +206,35 @@ impl Worker {
         Ok(())
     }
 
-    fn unit(&mut self, unit: Unit, newer_waits: bool, results: &Sender<Outcome>) -> Result<(), String> {
+    fn unit(
+        &mut self,
+        unit: Unit,
+        newer_waits: bool,
+        results: &Sender<Outcome>,
+    ) -> Result<(), String> {
         let taken = Instant::now();
-        let stamps = Stamps { taken, ..unit.stamps };
+        let stamps = Stamps {
+            taken,
+            ..unit.stamps
+        };
         self.anchor.get_or_insert((stamps.read, unit.pts));
-        self.held.insert(unit.pts, Held { stamps, key: unit.key });
+        self.held.insert(
+            unit.pts,
+            Held {
+                stamps,
+                key: unit.key,
+            },
+        );
         if self.held.len() > HELD_MAX {
             self.held.pop_first();
         }
-        let outcome = self.decoder.decode(gpu::Unit { data: &unit.data, pts: unit.pts }, &mut self.decoded);
+        let outcome = self.decoder.decode(
+            gpu::Unit {
+                data: &unit.data,
+                pts: unit.pts,
+            },
+            &mut self.decoded,
+        );
         push(results, Outcome::Spent(unit.data));
         if let Err(error) = outcome {
             self.held.remove(&unit.pts);
@@ -186,7 +246,12 @@ impl Worker {
         self.finish_decoded(Instant::now(), newer_waits, results)
     }
 
-    fn finish_decoded(&mut self, decoded_at: Instant, newer_waits: bool, results: &Sender<Outcome>) -> Result<(), String> {
+    fn finish_decoded(
+        &mut self,
+        decoded_at: Instant,
+        newer_waits: bool,
+        results: &Sender<Outcome>,
+    ) -> Result<(), String> {
         let mut decoded = std::mem::take(&mut self.decoded);
         let mut outcome = Ok(());
         for picture in decoded.drain(..) {
@@ -199,10 +264,21 @@ impl Worker {
         outcome
     }
 
-    fn finish(&mut self, picture: &Decoded<Frame>, decoded_at: Instant, newer_waits: bool, results: &Sender<Outcome>) -> Result<(), String> {
+    fn finish(
+        &mut self,
+        picture: &Decoded<Frame>,
+        decoded_at: Instant,
+        newer_waits: bool,
+        results: &Sender<Outcome>,
+    ) -> Result<(), String> {
         let pts = picture.pts;
-        let Some(held) = self.held.remove(&pts) else { return Ok(()) };
-        let mut stamps = Stamps { decoded: decoded_at, ..held.stamps };
+        let Some(held) = self.held.remove(&pts) else {
+            return Ok(());
+        };
+        let mut stamps = Stamps {
+            decoded: decoded_at,
+            ..held.stamps
+        };
         if newer_waits && self.is_late(&stamps, pts) {
             push(results, Outcome::Dropped);
             return Ok(());
@@ -215,12 +291,15 @@ impl Worker {
         let surface = if self.filter == Filter::Passthrough {
             &picture.surface
         } else {
-            self.processor.process(self.filter, &picture.surface, &mut self.filtered);
+            self.processor
+                .process(self.filter, &picture.surface, &mut self.filtered);
             &self.filtered
         };
         stamps.processed = Instant::now();
         let since_key = self.key_pts.map(|key| pts - key);
-        let force_key = since_key.is_none_or(|ticks| ticks >= KEY_INTERVAL_TICKS || (held.key && ticks >= KEY_SPACING_TICKS));
+        let force_key = since_key.is_none_or(|ticks| {
+            ticks >= KEY_INTERVAL_TICKS || (held.key && ticks >= KEY_SPACING_TICKS)
+        });
         let mut data = Vec::new();
         let encoded = match self.encoder.encode(surface, pts, force_key, &mut data) {
             Ok(encoded) => encoded,
@@ -234,14 +313,26 @@ impl Worker {
             self.key_pts = Some(pts);
         }
         stamps.encoded = Instant::now();
-        push(results, Outcome::Frame { data, pts, key: encoded.key, stamps });
+        push(
+            results,
+            Outcome::Frame {
+                data,
+                pts,
+                key: encoded.key,
+                stamps,
+            },
+        );
         Ok(())
     }
 
     fn is_late(&self, stamps: &Stamps, pts: i64) -> bool {
         let due = self.anchor.map_or(stamps.read, |(at, first)| {
-            let media = Duration::from_micros(u64::try_from(pts - first).unwrap_or(0).saturating_mul(100) / 9);
-            stamps.read.max(at.checked_add(media).unwrap_or(stamps.read))
+            let media = Duration::from_micros(
+                u64::try_from(pts - first).unwrap_or(0).saturating_mul(100) / 9,
+            );
+            stamps
+                .read
+                .max(at.checked_add(media).unwrap_or(stamps.read))
         });
         stamps.taken.saturating_duration_since(due) > LATE
     }

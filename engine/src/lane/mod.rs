@@ -57,14 +57,26 @@ pub(crate) struct Stamps {
 impl Stamps {
     /// A frame that has just been found.
     pub(crate) const fn found(read: Instant, queued: Instant) -> Self {
-        Self { read, queued, taken: queued, decoded: queued, processed: queued, encoded: queued }
+        Self {
+            read,
+            queued,
+            taken: queued,
+            decoded: queued,
+            processed: queued,
+            encoded: queued,
+        }
     }
 }
 
 /// What a shard asks of a lane.
 pub(crate) enum Job {
     /// A session begins.
-    Open { key: Key, filter: Filter, results: Sender<Outcome>, left: Arc<AtomicBool> },
+    Open {
+        key: Key,
+        filter: Filter,
+        results: Sender<Outcome>,
+        left: Arc<AtomicBool>,
+    },
     /// A unit of a session.
     Unit { key: Key, unit: Unit },
     /// From the next frame on, another filter.
@@ -77,7 +89,12 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A frame, encoded.
-    Frame { data: Vec<u8>, pts: i64, key: bool, stamps: Stamps },
+    Frame {
+        data: Vec<u8>,
+        pts: i64,
+        key: bool,
+        stamps: Stamps,
+    },
     /// A unit's buffer, to be used again; the unit is no longer in flight.
     Spent(Vec<u8>),
     /// A frame was decoded but given up, because the session is late.
@@ -115,11 +132,16 @@ impl Lanes {
         let mut threads = Vec::new();
         for index in 0..count {
             let (jobs, inbox): (_, Receiver<Job>) = ring::ring(JOBS_MAX);
-            let thread = std::thread::Builder::new().name(format!("lane-{index}")).spawn({
-                let stop = stop.clone();
-                move || media::run(&inbox, &stop)
-            })?;
-            entries.push(Entry { jobs, sessions: AtomicUsize::new(0) });
+            let thread = std::thread::Builder::new()
+                .name(format!("lane-{index}"))
+                .spawn({
+                    let stop = stop.clone();
+                    move || media::run(&inbox, &stop)
+                })?;
+            entries.push(Entry {
+                jobs,
+                sessions: AtomicUsize::new(0),
+            });
             threads.push(thread);
         }
         Ok((Self(entries.into(), stop), threads))
@@ -134,12 +156,34 @@ impl Lanes {
     }
 
     /// Gives a session a place on the lane with the fewest; `None` when that lane's ring is full.
-    pub(crate) fn place(&self, key: Key, filter: Filter, results: Sender<Outcome>) -> Option<Place> {
-        let (lane, entry) = self.0.iter().enumerate().min_by_key(|(_, entry)| entry.sessions.load(Ordering::Relaxed))?;
+    pub(crate) fn place(
+        &self,
+        key: Key,
+        filter: Filter,
+        results: Sender<Outcome>,
+    ) -> Option<Place> {
+        let (lane, entry) = self
+            .0
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, entry)| entry.sessions.load(Ordering::Relaxed))?;
         let left = Arc::new(AtomicBool::new(false));
-        entry.jobs.send(Job::Open { key, filter, results, left: left.clone() }).ok()?;
+        entry
+            .jobs
+            .send(Job::Open {
+                key,
+                filter,
+                results,
+                left: left.clone(),
+            })
+            .ok()?;
         entry.sessions.fetch_add(1, Ordering::Relaxed);
-        Some(Place { lanes: self.clone(), lane, key, left })
+        Some(Place {
+            lanes: self.clone(),
+            lane,
+            key,
+            left,
+        })
     }
 }
 
@@ -150,7 +194,10 @@ impl Place {
 
     /// Queues a unit without waking the lane.
     pub(crate) fn push(&self, unit: Unit) -> Result<(), Unit> {
-        match self.jobs().push(Job::Unit { key: self.key, unit }) {
+        match self.jobs().push(Job::Unit {
+            key: self.key,
+            unit,
+        }) {
             Err(Job::Unit { unit, .. }) => Err(unit),
             _ => Ok(()),
         }
@@ -163,7 +210,12 @@ impl Place {
 
     /// Asks for another filter. False when the lane's ring is full.
     pub(crate) fn set_filter(&self, filter: Filter) -> bool {
-        self.jobs().send(Job::Filter { key: self.key, filter }).is_ok()
+        self.jobs()
+            .send(Job::Filter {
+                key: self.key,
+                filter,
+            })
+            .is_ok()
     }
 
     /// Asks for all that is held back. False when the lane's ring is full.
@@ -174,7 +226,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.lanes.0[self.lane].sessions.fetch_sub(1, Ordering::Relaxed);
+        self.lanes.0[self.lane]
+            .sessions
+            .fetch_sub(1, Ordering::Relaxed);
         // A flag and not a job: a full ring must not keep a dead session alive.
         self.left.store(true, Ordering::Release);
         self.jobs().ring();

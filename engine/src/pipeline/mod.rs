@@ -47,7 +47,12 @@ struct Orders {
 
 impl Sessions {
     pub(crate) fn new(lanes: Lanes) -> Self {
-        Self { lanes, table: RefCell::default(), next_key: Cell::new(0), draining: Cell::new(false) }
+        Self {
+            lanes,
+            table: RefCell::default(),
+            next_key: Cell::new(0),
+            draining: Cell::new(false),
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -60,7 +65,11 @@ impl Sessions {
 
     /// Creates a session's channels and starts it.
     pub(crate) fn open(&self, shard: &Rc<Shard>, open: OpenSession) -> Result<Answer, Refusal> {
-        let OpenSession { manifest_id: id, process: Process::Filter(filter), owner_token } = open;
+        let OpenSession {
+            manifest_id: id,
+            process: Process::Filter(filter),
+            owner_token,
+        } = open;
         if self.draining.get() {
             return Err(Refusal::Draining);
         }
@@ -73,23 +82,42 @@ impl Sessions {
         let filter = filter_of(filter);
         let (results, inbox) = ring::ring(RESULTS_MAX);
         let key = (shard.index as u64) << 48 | self.next_key.replace(self.next_key.get() + 1);
-        let place = self.lanes.place(key, filter, results).ok_or(Refusal::Busy)?;
+        let place = self
+            .lanes
+            .place(key, filter, results)
+            .ok_or(Refusal::Busy)?;
         let now = shard.now();
-        for (suffix, mime) in [("", MEDIA_MIME), ("-out", MEDIA_MIME), ("-control", JSON_MIME), ("-events", JSON_MIME)] {
-            if let Err(refusal) = shard.create_channel(&format!("{id}{suffix}"), mime, owner_token.as_deref(), now) {
+        for (suffix, mime) in [
+            ("", MEDIA_MIME),
+            ("-out", MEDIA_MIME),
+            ("-control", JSON_MIME),
+            ("-events", JSON_MIME),
+        ] {
+            if let Err(refusal) =
+                shard.create_channel(&format!("{id}{suffix}"), mime, owner_token.as_deref(), now)
+            {
                 close_channels(shard, &id, &["", "-out", "-control", "-events"]);
                 return Err(refusal);
             }
         }
         let waiter = shard.sleepers.register();
-        let orders = Rc::new(Orders { filter: Cell::new(None), close: RefCell::new(None), waiter });
+        let orders = Rc::new(Orders {
+            filter: Cell::new(None),
+            close: RefCell::new(None),
+            waiter,
+        });
         self.table.borrow_mut().insert(id.clone(), orders.clone());
         session::spawn(shard.clone(), id, orders, place, inbox);
         Ok(Answer::Done)
     }
 
     /// Changes a session's filter.
-    pub(crate) fn set_process(&self, shard: &Shard, id: &str, process: Process) -> Result<Answer, Refusal> {
+    pub(crate) fn set_process(
+        &self,
+        shard: &Shard,
+        id: &str,
+        process: Process,
+    ) -> Result<Answer, Refusal> {
         let Process::Filter(filter) = process;
         let table = self.table.borrow();
         let orders = table.get(id).ok_or(Refusal::Unknown)?;
@@ -101,7 +129,10 @@ impl Sessions {
     /// Asks a session to end.
     pub(crate) fn close(&self, shard: &Shard, id: &str) -> Result<Answer, Refusal> {
         let table = self.table.borrow();
-        table.get(id).ok_or(Refusal::Unknown)?.end(shard, EndCause::Closed);
+        table
+            .get(id)
+            .ok_or(Refusal::Unknown)?
+            .end(shard, EndCause::Closed);
         Ok(Answer::Done)
     }
 

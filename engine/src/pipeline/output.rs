@@ -64,8 +64,16 @@ impl Output {
     /// The input's tracks appeared or changed; the output announces the same.
     pub(super) fn set_program(&mut self, program: &Program) -> Result<(), mux::Error> {
         let video = program.video().map(|track| track.pid);
-        self.tracks = program.tracks.iter().filter(|track| track.codec.is_audio() || Some(track.pid) == video).cloned().collect();
-        self.video = self.tracks.iter().position(|track| Some(track.pid) == video);
+        self.tracks = program
+            .tracks
+            .iter()
+            .filter(|track| track.codec.is_audio() || Some(track.pid) == video)
+            .cloned()
+            .collect();
+        self.video = self
+            .tracks
+            .iter()
+            .position(|track| Some(track.pid) == video);
         match &mut self.mux {
             Some(mux) => {
                 mux.set_tracks(&self.tracks)?;
@@ -79,12 +87,28 @@ impl Output {
     }
 
     /// Publishes a frame. False when it could not be.
-    pub(super) fn video(&mut self, shard: &Shard, pen: &mut Pen, pts: Ticks, key: bool, data: &[u8]) -> bool {
-        let (Some(mux), Some(track)) = (&mut self.mux, self.video) else { return false };
+    pub(super) fn video(
+        &mut self,
+        shard: &Shard,
+        pen: &mut Pen,
+        pts: Ticks,
+        key: bool,
+        data: &[u8],
+    ) -> bool {
+        let (Some(mux), Some(track)) = (&mut self.mux, self.video) else {
+            return false;
+        };
         if key {
             // A new segment: what was shown before it belongs to the old one.
             if self.begun {
-                write_audio(mux, &self.tracks, &mut self.waiting, &mut self.audio_pts, Some(pts), &mut self.buffer);
+                write_audio(
+                    mux,
+                    &self.tracks,
+                    &mut self.waiting,
+                    &mut self.audio_pts,
+                    Some(pts),
+                    &mut self.buffer,
+                );
                 self.bytes += send(shard, pen, &mut self.buffer).1;
                 pen.end_segment(shard);
             }
@@ -93,11 +117,23 @@ impl Output {
         } else if !self.begun {
             return false;
         }
-        let unit = mux::Unit { pts: Some(pts), dts: None, random_access: key, data: &[data] };
+        let unit = mux::Unit {
+            pts: Some(pts),
+            dts: None,
+            random_access: key,
+            data: &[data],
+        };
         if mux.unit(track, unit, &mut self.buffer).is_err() {
             return false;
         }
-        write_audio(mux, &self.tracks, &mut self.waiting, &mut self.audio_pts, Some(pts), &mut self.buffer);
+        write_audio(
+            mux,
+            &self.tracks,
+            &mut self.waiting,
+            &mut self.audio_pts,
+            Some(pts),
+            &mut self.buffer,
+        );
         let (sent, bytes) = send(shard, pen, &mut self.buffer);
         self.bytes += bytes;
         sent
@@ -105,7 +141,11 @@ impl Output {
 
     /// Takes an audio unit; gives its buffer back if it is not wanted.
     pub(super) fn audio(&mut self, shard: &Shard, pen: &mut Pen, audio: Audio) -> Option<Vec<u8>> {
-        if !self.tracks.iter().any(|track| track.pid == audio.pid && track.codec.is_audio()) {
+        if !self
+            .tracks
+            .iter()
+            .any(|track| track.pid == audio.pid && track.codec.is_audio())
+        {
             return Some(audio.data);
         }
         self.waiting.push_back(audio);
@@ -119,7 +159,11 @@ impl Output {
 
     /// Publishes audio that has waited too long for video.
     pub(super) fn release_stale_audio(&mut self, shard: &Shard, pen: &mut Pen, now: Instant) {
-        let stale = self.waiting.iter().take_while(|audio| now.saturating_duration_since(audio.at) > AUDIO_PATIENCE).count();
+        let stale = self
+            .waiting
+            .iter()
+            .take_while(|audio| now.saturating_duration_since(audio.at) > AUDIO_PATIENCE)
+            .count();
         if stale > 0 && self.begun {
             self.release(shard, pen, stale);
         }
@@ -136,7 +180,14 @@ impl Output {
     fn release(&mut self, shard: &Shard, pen: &mut Pen, count: usize) {
         let Some(mux) = &mut self.mux else { return };
         let mut due: VecDeque<Audio> = self.waiting.drain(..count).collect();
-        write_audio(mux, &self.tracks, &mut due, &mut self.audio_pts, None, &mut self.buffer);
+        write_audio(
+            mux,
+            &self.tracks,
+            &mut due,
+            &mut self.audio_pts,
+            None,
+            &mut self.buffer,
+        );
         self.bytes += send(shard, pen, &mut self.buffer).1;
     }
 }
@@ -154,9 +205,16 @@ fn write_audio(
         if until.is_some_and(|until| audio.pts.or(*audio_pts).is_some_and(|pts| pts >= until)) {
             break;
         }
-        let Some(audio) = waiting.pop_front() else { break };
+        let Some(audio) = waiting.pop_front() else {
+            break;
+        };
         if let Some(track) = tracks.iter().position(|track| track.pid == audio.pid) {
-            let unit = mux::Unit { pts: audio.pts, dts: None, random_access: true, data: &[&audio.data] };
+            let unit = mux::Unit {
+                pts: audio.pts,
+                dts: None,
+                random_access: true,
+                data: &[&audio.data],
+            };
             // What cannot be muxed (too large for a PES packet) was not legal where it came from either.
             let _ = mux.unit(track, unit, buffer);
         }

@@ -38,7 +38,13 @@ const BAD_INPUT: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Starts the task.
-pub(super) fn spawn(shard: Rc<Shard>, id: String, orders: Rc<Orders>, place: Place, results: Receiver<Outcome>) {
+pub(super) fn spawn(
+    shard: Rc<Shard>,
+    id: String,
+    orders: Rc<Orders>,
+    place: Place,
+    results: Receiver<Outcome>,
+) {
     net::spawn_task(async move {
         let mut session = Box::new(Session::new(shard.clone(), id, orders, place, results));
         let cause = poll_fn(|cx| session.poll_guarded(cx)).await;
@@ -74,7 +80,13 @@ struct Session {
 }
 
 impl Session {
-    fn new(shard: Rc<Shard>, id: String, orders: Rc<Orders>, place: Place, results: Receiver<Outcome>) -> Self {
+    fn new(
+        shard: Rc<Shard>,
+        id: String,
+        orders: Rc<Orders>,
+        place: Place,
+        results: Receiver<Outcome>,
+    ) -> Self {
         let now = Instant::now();
         let waiter = orders.waiter;
         Self {
@@ -144,8 +156,13 @@ impl Session {
         if more {
             cx.waker().wake_by_ref();
         }
-        let deadline = shard.now().plus(u64::try_from(self.progress_at.saturating_duration_since(now).as_millis()).unwrap_or(0) + 1);
-        shard.sleepers.sleep(self.orders.waiter, cx.waker(), Some(deadline));
+        let deadline = shard.now().plus(
+            u64::try_from(self.progress_at.saturating_duration_since(now).as_millis()).unwrap_or(0)
+                + 1,
+        );
+        shard
+            .sleepers
+            .sleep(self.orders.waiter, cx.waker(), Some(deadline));
         Poll::Pending
     }
 
@@ -183,7 +200,12 @@ impl Session {
                     self.in_flight = self.in_flight.saturating_sub(1);
                     self.demux.recycle(buffer);
                 }
-                Outcome::Frame { data, pts, key, stamps } => self.publish(&data, Ticks(pts), key, &stamps),
+                Outcome::Frame {
+                    data,
+                    pts,
+                    key,
+                    stamps,
+                } => self.publish(&data, Ticks(pts), key, &stamps),
                 Outcome::Dropped => self.stats.totals.frames_dropped += 1,
                 Outcome::Damaged(error) => {
                     self.stats.totals.decode_errors += 1;
@@ -198,14 +220,18 @@ impl Session {
 
     fn publish(&mut self, data: &[u8], pts: Ticks, key: bool, stamps: &Stamps) {
         let taken_back = Instant::now();
-        let written = self.output.video(&self.shard, &mut self.pen, pts, key, data);
+        let written = self
+            .output
+            .video(&self.shard, &mut self.pen, pts, key, data);
         self.shard.ring();
         if !written {
             self.stats.totals.frames_dropped += 1;
             return;
         }
         if self.stats.totals.frames_out == 0 {
-            self.report(Report::FirstOutput { manifest_id: self.id.clone() });
+            self.report(Report::FirstOutput {
+                manifest_id: self.id.clone(),
+            });
         }
         self.picture_at = Instant::now();
         self.stats.frame(stamps, taken_back, self.picture_at);
@@ -214,7 +240,10 @@ impl Session {
 
     fn trouble(&mut self, message: String) {
         if self.trouble.as_ref() != Some(&message) {
-            self.report(Report::Trouble { manifest_id: self.id.clone(), message: message.clone() });
+            self.report(Report::Trouble {
+                manifest_id: self.id.clone(),
+                message: message.clone(),
+            });
             self.trouble = Some(message);
         }
     }
@@ -231,7 +260,10 @@ impl Session {
                 }
                 Found::SegmentEnd if !self.message.is_empty() => {
                     let bytes = std::mem::take(&mut self.message);
-                    self.report(Report::ControlMessage { manifest_id: self.id.clone(), bytes });
+                    self.report(Report::ControlMessage {
+                        manifest_id: self.id.clone(),
+                        bytes,
+                    });
                 }
                 Found::SegmentEnd => {}
                 Found::Gap => self.message.clear(),
@@ -287,10 +319,17 @@ impl Session {
         while let Some(event) = self.demux.poll() {
             match event {
                 Event::Program(program) => self.take_program(&program),
-                Event::Unit(unit) if Some(unit.pid) == self.video_pid => queued |= self.take_video(unit),
+                Event::Unit(unit) if Some(unit.pid) == self.video_pid => {
+                    queued |= self.take_video(unit)
+                }
                 Event::Unit(unit) => {
                     self.stats.totals.audio_packets += 1;
-                    let audio = Audio { pid: unit.pid, pts: unit.pts, data: unit.data, at: self.input_at };
+                    let audio = Audio {
+                        pid: unit.pid,
+                        pts: unit.pts,
+                        data: unit.data,
+                        at: self.input_at,
+                    };
                     if let Some(buffer) = self.output.audio(&self.shard, &mut self.pen, audio) {
                         self.demux.recycle(buffer);
                     }
@@ -308,7 +347,10 @@ impl Session {
             Some(track) if track.codec == media::Codec::H264 => self.video_pid = Some(track.pid),
             Some(track) => self.orders.end(
                 &self.shard,
-                EndCause::BadInput(format!("{:?} video is recognised, but there is no decoder for it here; send H.264", track.codec)),
+                EndCause::BadInput(format!(
+                    "{:?} video is recognised, but there is no decoder for it here; send H.264",
+                    track.codec
+                )),
             ),
             None => {}
         }
@@ -328,7 +370,10 @@ impl Session {
         totals.frames_in += 1;
         if totals.frames_in == 1 {
             let description = describe(&unit, self.output.has_audio());
-            self.report(Report::FirstInput { manifest_id: self.id.clone(), description });
+            self.report(Report::FirstInput {
+                manifest_id: self.id.clone(),
+                description,
+            });
         }
         let Some(pts) = unit.pts.or(unit.dts) else {
             self.stats.totals.decode_errors += 1;
@@ -337,9 +382,19 @@ impl Session {
             return false;
         };
         // A unit that ended early ended with the bytes at hand; any other ended with those before them.
-        let read = if unit.early { self.read_at } else { self.read_before };
-        let key = unit.random_access || media::h26x::is_random_access(media::Codec::H264, &unit.data);
-        let unit = Unit { data: unit.data, pts: pts.0, key, stamps: Stamps::found(read, Instant::now()) };
+        let read = if unit.early {
+            self.read_at
+        } else {
+            self.read_before
+        };
+        let key =
+            unit.random_access || media::h26x::is_random_access(media::Codec::H264, &unit.data);
+        let unit = Unit {
+            data: unit.data,
+            pts: pts.0,
+            key,
+            stamps: Stamps::found(read, Instant::now()),
+        };
         match self.place.push(unit) {
             Ok(()) => {
                 self.in_flight += 1;
@@ -364,14 +419,27 @@ impl Session {
             return None;
         }
         self.progress_at = now + PROGRESS;
-        self.output.release_stale_audio(&self.shard, &mut self.pen, now);
-        self.report(Report::Progress { manifest_id: self.id.clone(), stats: self.stats.read() });
+        self.output
+            .release_stale_audio(&self.shard, &mut self.pen, now);
+        self.report(Report::Progress {
+            manifest_id: self.id.clone(),
+            stats: self.stats.read(),
+        });
         let silent = now.saturating_duration_since(self.input_at);
         if silent >= self.shard.config.limits.session_idle {
             self.begin_drain(EndCause::InputIdle);
-        } else if self.stats.totals.bytes_in > 0 && silent < PROGRESS && now.saturating_duration_since(self.picture_at) >= BAD_INPUT {
-            let why = self.trouble.take().unwrap_or_else(|| "no H.264 video in MPEG-TS was found".to_owned());
-            self.begin_drain(EndCause::BadInput(format!("no picture for {} s: {why}", BAD_INPUT.as_secs())));
+        } else if self.stats.totals.bytes_in > 0
+            && silent < PROGRESS
+            && now.saturating_duration_since(self.picture_at) >= BAD_INPUT
+        {
+            let why = self
+                .trouble
+                .take()
+                .unwrap_or_else(|| "no H.264 video in MPEG-TS was found".to_owned());
+            self.begin_drain(EndCause::BadInput(format!(
+                "no picture for {} s: {why}",
+                BAD_INPUT.as_secs()
+            )));
         }
         None
     }
@@ -382,11 +450,19 @@ impl Session {
         close_channels(&self.shard, &self.id, &["", "-out", "-control"]);
         self.shard.sleepers.unregister(self.orders.waiter);
         self.shard.remove_session(&self.id);
-        self.report(Report::SessionEnded { manifest_id: self.id.clone(), cause, stats: self.stats.read() });
+        self.report(Report::SessionEnded {
+            manifest_id: self.id.clone(),
+            cause,
+            stats: self.stats.read(),
+        });
     }
 }
 
 fn describe(unit: &media::Unit, audio: bool) -> String {
-    let size = media::h26x::find_sps(&unit.data).map_or_else(String::new, |sps| format!(" {}×{}", sps.width, sps.height));
-    format!("H.264{size}, {}", if audio { "with audio" } else { "no audio" })
+    let size = media::h26x::find_sps(&unit.data)
+        .map_or_else(String::new, |sps| format!(" {}×{}", sps.width, sps.height));
+    format!(
+        "H.264{size}, {}",
+        if audio { "with audio" } else { "no audio" }
+    )
 }

@@ -18,13 +18,24 @@ pub(crate) struct Stats {
 
 impl Stats {
     pub(crate) fn new() -> Self {
-        let histogram = || Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("constant bounds");
-        Self { totals: SessionStats::default(), stages: std::array::from_fn(|_| histogram()) }
+        let histogram =
+            || Histogram::new_with_bounds(1, LATENCY_US_MAX, 2).expect("constant bounds");
+        Self {
+            totals: SessionStats::default(),
+            stages: std::array::from_fn(|_| histogram()),
+        }
     }
 
     /// Notes a frame that has been published.
     pub(crate) fn frame(&mut self, stamps: &Stamps, taken_back: Instant, published: Instant) {
-        let Stamps { read, queued, taken, decoded, processed, encoded } = *stamps;
+        let Stamps {
+            read,
+            queued,
+            taken,
+            decoded,
+            processed,
+            encoded,
+        } = *stamps;
         for (stage, from, to) in [
             (Stage::Demux, read, queued),
             (Stage::QueueIn, queued, taken),
@@ -35,7 +46,8 @@ impl Stats {
             (Stage::Mux, taken_back, published),
             (Stage::Total, read, published),
         ] {
-            self.stages[stage as usize].saturating_record(micros(to.saturating_duration_since(from)).max(1));
+            self.stages[stage as usize]
+                .saturating_record(micros(to.saturating_duration_since(from)).max(1));
         }
         self.totals.frames_out += 1;
         self.totals.last_output_ms = unix_ms();
@@ -62,5 +74,9 @@ fn micros(time: Duration) -> u64 {
 
 /// Unix time.
 pub(crate) fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| {
+            u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+        })
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_lite::future::or;
 use rustls::ServerConnection;
 
+use super::Shard;
 use super::conn::{Arrival, serve};
 use super::net::{Listener, sleep, spawn_task};
 use super::tls::Tls;
-use super::Shard;
 
 /// How long to wait when the process is out of descriptors or memory before trying again.
 const EXHAUSTED: Duration = Duration::from_millis(50);
@@ -29,7 +29,14 @@ pub(crate) async fn run(shard: Rc<Shard>, listener: Listener) {
                     },
                 };
                 shard.counters.add(|c| &mut c.accepted, 1);
-                admit(&shard, Arrival { stream, tls, unread: Vec::new() });
+                admit(
+                    &shard,
+                    Arrival {
+                        stream,
+                        tls,
+                        unread: Vec::new(),
+                    },
+                );
             }
             Err(error) => {
                 tracing::warn!(shard = shard.index, %error, "cannot accept");

@@ -62,7 +62,12 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) {
     })
     .await;
     shard.sleepers.unregister(driver.waiter);
-    let Driver { mut conn, wire, waiter: _, .. } = *driver;
+    let Driver {
+        mut conn,
+        wire,
+        waiter: _,
+        ..
+    } = *driver;
     match exit {
         Exit::Done => conn.close(&mut shard.hub.borrow_mut(), shard.now()),
         Exit::Elsewhere => door::leave(&shard, wire, conn.take_unused()),
@@ -85,11 +90,23 @@ struct Driver {
 
 impl Driver {
     fn new(shard: Rc<Shard>, arrival: Arrival) -> Self {
-        let Arrival { stream, tls, unread } = arrival;
+        let Arrival {
+            stream,
+            tls,
+            unread,
+        } = arrival;
         let waiter = shard.sleepers.register();
         let mut conn = Conn::new(waiter, shard.timing, shard.now());
         conn.inherit(unread);
-        Self { wire: Wire { stream, tls }, conn, waiter, page: None, finished: false, inherited: true, shard }
+        Self {
+            wire: Wire { stream, tls },
+            conn,
+            waiter,
+            page: None,
+            finished: false,
+            inherited: true,
+            shard,
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
@@ -115,7 +132,8 @@ impl Driver {
                     if self.wire.tls.as_ref().is_some_and(Tls::is_handshaking) {
                         shard.counters.add(|c| &mut c.tls_failures, 1);
                     }
-                    self.conn.handle_eof(&mut shard.hub.borrow_mut(), shard.now());
+                    self.conn
+                        .handle_eof(&mut shard.hub.borrow_mut(), shard.now());
                     break Poll::Ready(Exit::Done);
                 }
             }
@@ -125,7 +143,9 @@ impl Driver {
             return Poll::Ready(Exit::Done);
         }
         if outcome.is_pending() {
-            shard.sleepers.sleep(self.waiter, cx.waker(), self.conn.deadline());
+            shard
+                .sleepers
+                .sleep(self.waiter, cx.waker(), self.conn.deadline());
         }
         outcome
     }
@@ -179,7 +199,10 @@ impl Driver {
         let shard = self.shard.clone();
         let mut scratch = shard.scratch.borrow_mut();
         let scratch = &mut *scratch;
-        match self.wire.poll_read(cx, &mut scratch.clear, &mut scratch.cipher) {
+        match self
+            .wire
+            .poll_read(cx, &mut scratch.clear, &mut scratch.cipher)
+        {
             Poll::Pending => Ok(Turn::Wait),
             Poll::Ready(n) => match n? {
                 0 => Ok(self.end()),
@@ -191,10 +214,13 @@ impl Driver {
     fn read_span(&mut self, cx: &mut Context<'_>) -> io::Result<Turn> {
         let shard = self.shard.clone();
         let Some(mut page) = self.page_to_fill() else {
-            self.conn.handle_no_page(&mut shard.hub.borrow_mut(), shard.now());
+            self.conn
+                .handle_no_page(&mut shard.hub.borrow_mut(), shard.now());
             return Ok(Turn::Again);
         };
-        let outcome = self.wire.poll_read(cx, page.spare_mut(), &mut shard.scratch.borrow_mut().cipher);
+        let outcome =
+            self.wire
+                .poll_read(cx, page.spare_mut(), &mut shard.scratch.borrow_mut().cipher);
         let n = match outcome {
             Poll::Pending => {
                 self.keep(page);
@@ -205,11 +231,15 @@ impl Driver {
         if n == 0 {
             return Ok(self.end());
         }
-        let payload = Payload { span: page.commit(n), read_at_us: shard.now_us() };
+        let payload = Payload {
+            span: page.commit(n),
+            read_at_us: shard.now_us(),
+        };
         self.keep(page);
         shard.counters.add(|c| &mut c.bytes_in, n as u64);
         shard.counters.add(|c| &mut c.chunks_in, 1);
-        self.conn.handle_span(&mut shard.hub.borrow_mut(), &payload, shard.now());
+        self.conn
+            .handle_span(&mut shard.hub.borrow_mut(), &payload, shard.now());
         Ok(Turn::Again)
     }
 
@@ -218,7 +248,11 @@ impl Driver {
         if let Some(page) = self.page.take() {
             return Some(page);
         }
-        let size = if self.conn.is_publishing_more() { Size::Large } else { Size::Small };
+        let size = if self.conn.is_publishing_more() {
+            Size::Large
+        } else {
+            Size::Small
+        };
         self.shard.take_page(size)
     }
 
@@ -227,14 +261,18 @@ impl Driver {
     }
 
     fn end(&mut self) -> Turn {
-        self.conn.handle_eof(&mut self.shard.hub.borrow_mut(), self.shard.now());
+        self.conn
+            .handle_eof(&mut self.shard.hub.borrow_mut(), self.shard.now());
         Turn::Again
     }
 
     /// Hands bytes to the machine and does what the completed head asks for.
     fn look(&mut self, bytes: &[u8]) -> Turn {
         let shard = self.shard.clone();
-        match self.conn.handle_bytes(&shard.config.trickle.base, bytes, shard.now()) {
+        match self
+            .conn
+            .handle_bytes(&shard.config.trickle.base, bytes, shard.now())
+        {
             Step::Continue => Turn::Again,
             Step::Elsewhere => Turn::Exit(Exit::Elsewhere),
             Step::Request(request) => {
@@ -243,7 +281,8 @@ impl Driver {
                     return Turn::Exit(Exit::Move(home));
                 }
                 self.page = None;
-                self.conn.begin(&mut shard.hub.borrow_mut(), *request, shard.now());
+                self.conn
+                    .begin(&mut shard.hub.borrow_mut(), *request, shard.now());
                 self.feed_early_body();
                 Turn::Again
             }
@@ -256,16 +295,28 @@ impl Driver {
         let early = self.conn.take_early_body();
         let mut rest = &early[..];
         while !rest.is_empty() && self.conn.wants() == Wants::Span {
-            let size = if rest.len() > Size::Small.bytes() { Size::Large } else { Size::Small };
-            let Some(mut page) = self.page.take().or_else(|| shard.take_page(size)) else {
-                return self.conn.handle_no_page(&mut shard.hub.borrow_mut(), shard.now());
+            let size = if rest.len() > Size::Small.bytes() {
+                Size::Large
+            } else {
+                Size::Small
             };
-            let payload = Payload { span: page.fill(rest), read_at_us: shard.now_us() };
+            let Some(mut page) = self.page.take().or_else(|| shard.take_page(size)) else {
+                return self
+                    .conn
+                    .handle_no_page(&mut shard.hub.borrow_mut(), shard.now());
+            };
+            let payload = Payload {
+                span: page.fill(rest),
+                read_at_us: shard.now_us(),
+            };
             self.keep(page);
             rest = &rest[payload.span.len()..];
-            shard.counters.add(|c| &mut c.bytes_in, payload.span.len() as u64);
+            shard
+                .counters
+                .add(|c| &mut c.bytes_in, payload.span.len() as u64);
             shard.counters.add(|c| &mut c.chunks_in, 1);
-            self.conn.handle_span(&mut shard.hub.borrow_mut(), &payload, shard.now());
+            self.conn
+                .handle_span(&mut shard.hub.borrow_mut(), &payload, shard.now());
         }
         if !rest.is_empty() {
             self.conn.give_back(rest);

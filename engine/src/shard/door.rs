@@ -16,22 +16,33 @@ use super::net::{Stream, spawn_task};
 use super::wire::Wire;
 use super::{Shard, net};
 
-const UNAVAILABLE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+const UNAVAILABLE: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 
 /// Hands a connection to the control plane, or answers 503 if it has no room.
 pub(crate) fn leave(shard: &Rc<Shard>, wire: Wire, prefix: Vec<u8>) {
     let peer = wire.stream.peer();
     let tls = wire.tls.is_some();
     let (stream, kind) = if tls {
-        let Ok((near, far)) = socket::pair() else { return };
+        let Ok((near, far)) = socket::pair() else {
+            return;
+        };
         spawn_task(relay(shard.clone(), wire, net::Stream::adopt(near)));
         (far, StreamKind::Unix)
     } else {
-        let Ok(fd) = wire.stream.release() else { return };
+        let Ok(fd) = wire.stream.release() else {
+            return;
+        };
         (fd, StreamKind::Tcp)
     };
     shard.counters.add(|c| &mut c.visitors, 1);
-    if let Err(visitor) = shard.control.visit(Visitor { stream, kind, prefix, peer, tls }) {
+    if let Err(visitor) = shard.control.visit(Visitor {
+        stream,
+        kind,
+        prefix,
+        peer,
+        tls,
+    }) {
         shard.counters.add(|c| &mut c.refused, 1);
         refuse(&visitor.stream);
     }
@@ -46,15 +57,32 @@ pub(crate) fn refuse(fd: &OwnedFd) {
 async fn relay(shard: Rc<Shard>, outer: Wire, inner: Stream) {
     shard.connections.set(shard.connections.get() + 1);
     let mut outer = outer;
-    let mut inner = Wire { stream: inner, tls: None };
+    let mut inner = Wire {
+        stream: inner,
+        tls: None,
+    };
     let (mut inward, mut outward) = (Direction::default(), Direction::default());
     poll_fn(|cx| {
         let mut scratch = shard.scratch.borrow_mut();
         let scratch = &mut *scratch;
-        let a = inward.poll(cx, &mut outer, &mut inner, &mut scratch.clear, &mut scratch.cipher);
-        let b = outward.poll(cx, &mut inner, &mut outer, &mut scratch.clear, &mut scratch.cipher);
+        let a = inward.poll(
+            cx,
+            &mut outer,
+            &mut inner,
+            &mut scratch.clear,
+            &mut scratch.cipher,
+        );
+        let b = outward.poll(
+            cx,
+            &mut inner,
+            &mut outer,
+            &mut scratch.clear,
+            &mut scratch.cipher,
+        );
         match (a, b) {
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) | (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(())))
+            | (Poll::Ready(Err(_)), _)
+            | (_, Poll::Ready(Err(_))) => Poll::Ready(()),
             _ => Poll::Pending,
         }
     })
@@ -72,7 +100,14 @@ struct Direction {
 }
 
 impl Direction {
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Wire, to: &mut Wire, clear: &mut [u8], cipher: &mut [u8]) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Wire,
+        to: &mut Wire,
+        clear: &mut [u8],
+        cipher: &mut [u8],
+    ) -> Poll<io::Result<()>> {
         loop {
             while self.sent < self.waiting.len() {
                 match to.poll_send(cx, &[&self.waiting[self.sent..]])? {

@@ -12,11 +12,18 @@ pub(crate) fn fill(shard: &Shard, bytes: &[u8]) -> Option<Vec<Payload>> {
     let mut spans = Vec::with_capacity(1);
     let mut rest = bytes;
     while !rest.is_empty() {
-        let size = if rest.len() > Size::Small.bytes() { Size::Large } else { Size::Small };
+        let size = if rest.len() > Size::Small.bytes() {
+            Size::Large
+        } else {
+            Size::Small
+        };
         let mut page = shard.take_page(size)?;
         let span = page.fill(rest);
         rest = &rest[span.len()..];
-        spans.push(Payload { span, read_at_us: shard.now_us() });
+        spans.push(Payload {
+            span,
+            read_at_us: shard.now_us(),
+        });
     }
     Some(spans)
 }
@@ -53,7 +60,13 @@ pub(crate) enum Found {
 impl Tail {
     /// Follows `name` from segment `from`.
     pub(crate) fn new(name: &str, from: u64, waiter: Waiter) -> Self {
-        Self { name: name.to_owned(), next: Seq::At(from), current: None, waiter, ticket: None }
+        Self {
+            name: name.to_owned(),
+            next: Seq::At(from),
+            current: None,
+            waiter,
+            ticket: None,
+        }
     }
 
     /// The next thing that happened.
@@ -63,7 +76,9 @@ impl Tail {
         {
             return found;
         }
-        let Some(current) = &mut self.current else { return Found::Nothing };
+        let Some(current) = &mut self.current else {
+            return Found::Nothing;
+        };
         let mut segment = current.segment.borrow_mut();
         if let Some(payload) = segment.spans().get(current.span) {
             current.span += 1;
@@ -89,8 +104,14 @@ impl Tail {
     fn open(&mut self, shard: &Shard) -> Result<(), Found> {
         match shard.hub.borrow_mut().subscribe(&self.name, self.next) {
             Err(_) => Err(Found::Closed),
-            Ok(Subscribed::Found { channel, segment, .. }) => {
-                self.current = Some(Current { channel, segment, span: 0 });
+            Ok(Subscribed::Found {
+                channel, segment, ..
+            }) => {
+                self.current = Some(Current {
+                    channel,
+                    segment,
+                    span: 0,
+                });
                 Ok(())
             }
             Ok(Subscribed::Missing { .. }) => {
@@ -110,19 +131,28 @@ pub(crate) struct Pen {
 impl Pen {
     /// Writes `name` from its head on.
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), publisher: None }
+        Self {
+            name: name.to_owned(),
+            publisher: None,
+        }
     }
 
     /// Adds to the current segment, opening one if there is none. False when the channel is gone or memory is short.
     pub(crate) fn write(&mut self, shard: &Shard, bytes: &[u8]) -> bool {
-        let Some(spans) = fill(shard, bytes) else { return false };
+        let Some(spans) = fill(shard, bytes) else {
+            return false;
+        };
         let now = shard.now();
         let mut hub = shard.hub.borrow_mut();
         if self.publisher.is_none() {
             self.publisher = hub.open_local(&self.name, now).ok();
         }
-        let Some(publisher) = &mut self.publisher else { return false };
-        spans.into_iter().all(|span| hub.append(publisher, span, now) == Appended::Live)
+        let Some(publisher) = &mut self.publisher else {
+            return false;
+        };
+        spans
+            .into_iter()
+            .all(|span| hub.append(publisher, span, now) == Appended::Live)
     }
 
     /// Ends the current segment.

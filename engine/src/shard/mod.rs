@@ -119,8 +119,19 @@ pub(crate) struct Start {
 
 /// A shard's whole life, on its own thread.
 pub(crate) async fn run(start: Start) {
-    let Start { index, config, control, peers, mailbox, lanes, listen, ready } = start;
-    let listener = match net::Listener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener))) {
+    let Start {
+        index,
+        config,
+        control,
+        peers,
+        mailbox,
+        lanes,
+        listen,
+        ready,
+    } = start;
+    let listener = match net::Listener::bind(listen)
+        .and_then(|listener| Ok((listener.local_addr()?, listener)))
+    {
         Ok((addr, listener)) => {
             let _ = ready.send(Ok(addr));
             listener
@@ -219,7 +230,12 @@ impl Shard {
             control,
         };
         if shard.config.trickle.changefeed && shard.is_home(trickle::hub::CHANGEFEED) {
-            let _ = shard.hub.borrow_mut().create(trickle::hub::CHANGEFEED, "application/json", None, shard.now());
+            let _ = shard.hub.borrow_mut().create(
+                trickle::hub::CHANGEFEED,
+                "application/json",
+                None,
+                shard.now(),
+            );
         }
         shard
     }
@@ -296,9 +312,16 @@ impl Shard {
         let now = self.now();
         let outcome = match command {
             Command::OpenSession(open) => self.sessions.open(self, open),
-            Command::SetProcess { manifest_id, process } => self.sessions.set_process(self, &manifest_id, process),
+            Command::SetProcess {
+                manifest_id,
+                process,
+            } => self.sessions.set_process(self, &manifest_id, process),
             Command::CloseSession { manifest_id } => self.sessions.close(self, &manifest_id),
-            Command::CreateChannel { name, mime, owner_token } => self.create_channel(&name, &mime, owner_token.as_deref(), now),
+            Command::CreateChannel {
+                name,
+                mime,
+                owner_token,
+            } => self.create_channel(&name, &mime, owner_token.as_deref(), now),
             Command::DeleteChannel { name } => Ok(match self.hub.borrow_mut().delete(&name) {
                 Ok(()) => Answer::Done,
                 Err(_) => Answer::Already,
@@ -309,7 +332,13 @@ impl Shard {
         reply.send(outcome);
     }
 
-    pub(crate) fn create_channel(&self, name: &str, mime: &str, owner: Option<&str>, now: Millis) -> Result<Answer, Refusal> {
+    pub(crate) fn create_channel(
+        &self,
+        name: &str,
+        mime: &str,
+        owner: Option<&str>,
+        now: Millis,
+    ) -> Result<Answer, Refusal> {
         if !trickle::name::is_legal(name) {
             return Err(Refusal::Invalid(format!("`{name}` is not a channel name")));
         }
@@ -322,13 +351,19 @@ impl Shard {
 
     fn publish_whole(&self, name: &str, bytes: &[u8], now: Millis) -> Result<Answer, Refusal> {
         if bytes.len() > MESSAGE_BYTES {
-            return Err(Refusal::Invalid(format!("a message of {} bytes; at most {MESSAGE_BYTES}", bytes.len())));
+            return Err(Refusal::Invalid(format!(
+                "a message of {} bytes; at most {MESSAGE_BYTES}",
+                bytes.len()
+            )));
         }
         if self.hub.borrow().channel(name).is_none() {
             return Err(Refusal::Unknown);
         }
         let spans = local::fill(self, bytes).ok_or(Refusal::Full("pages"))?;
-        self.hub.borrow_mut().publish_whole(name, spans, now).map_err(|_| Refusal::Unknown)?;
+        self.hub
+            .borrow_mut()
+            .publish_whole(name, spans, now)
+            .map_err(|_| Refusal::Unknown)?;
         Ok(Answer::Done)
     }
 
@@ -344,7 +379,10 @@ impl Shard {
             if home == self.index {
                 let _ = self.publish_whole(&name, json.as_bytes(), now);
             } else {
-                let command = Command::Publish { name, bytes: json.into_bytes() };
+                let command = Command::Publish {
+                    name,
+                    bytes: json.into_bytes(),
+                };
                 let _ = self.peers[home].send(Message::Command(command, Reply::ignore()));
             }
         }
@@ -372,14 +410,19 @@ impl Shard {
 
     /// Ready, with nothing, when the shard stops.
     async fn stopped<T>(&self) -> Option<T> {
-        let waiter = self.sleepers.register();
+        let sleeper = Sleeper {
+            shard: self,
+            waiter: self.sleepers.register(),
+        };
         std::future::poll_fn(|cx| {
-            self.sleepers.sleep(waiter, cx.waker(), None);
-            if self.stopping.get() { Poll::Ready(()) } else { Poll::Pending }
+            self.sleepers.sleep(sleeper.waiter, cx.waker(), None);
+            if self.stopping.get() {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
         })
-        .await;
-        self.sleepers.unregister(waiter);
-        None
+        .await
     }
 
     /// Closes everything and lets the tasks see it. Every task holds the shard, so the last holder knows that all are gone.
@@ -395,7 +438,23 @@ impl Shard {
         }
         let left = Rc::strong_count(self) - 1;
         if left > 0 {
-            tracing::warn!(shard = self.index, tasks = left, "tasks did not end in time");
+            tracing::warn!(
+                shard = self.index,
+                tasks = left,
+                "tasks did not end in time"
+            );
         }
+    }
+}
+
+/// A sleeper that is forgotten when the future that holds it is dropped.
+struct Sleeper<'a> {
+    shard: &'a Shard,
+    waiter: trickle::Waiter,
+}
+
+impl Drop for Sleeper<'_> {
+    fn drop(&mut self) {
+        self.shard.sleepers.unregister(self.waiter);
     }
 }

@@ -31,7 +31,11 @@ const RING_MEMORY_BYTES: usize = 64 << 10;
 pub(crate) struct Thread(ExecutorJoinHandle<()>);
 
 /// Runs `main` on a thread of its own, pinned to `core`.
-pub(crate) fn spawn_thread<F>(core: usize, name: &str, main: impl FnOnce() -> F + Send + 'static) -> Result<Thread, String>
+pub(crate) fn spawn_thread<F>(
+    core: usize,
+    name: &str,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> Result<Thread, String>
 where
     F: Future<Output = ()> + 'static,
 {
@@ -103,12 +107,20 @@ impl Stream {
         socket::peer(&self.0)
     }
 
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_read(cx, into)
     }
 
     /// One gathered write; when the socket is full, the task is woken once it is not.
-    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, slices: &[&[u8]]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[&[u8]],
+    ) -> Poll<io::Result<usize>> {
         let mut vectors = [IoSlice::new(&[]); trickle::conn::SLICES_MAX];
         let n = slices.len().min(vectors.len());
         for (vector, slice) in vectors.iter_mut().zip(slices) {
@@ -117,10 +129,17 @@ impl Stream {
         self.poll_send_vectored(cx, &vectors[..n])
     }
 
-    pub(crate) fn poll_send_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub(crate) fn poll_send_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match socket::send_vectored(&self.0, slices) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+                let first = slices
+                    .iter()
+                    .find(|slice| !slice.is_empty())
+                    .map_or(&[][..], |slice| slice);
                 Poll::Ready(ready!(Pin::new(&mut self.0).poll_write(cx, first)))
             }
             outcome => Poll::Ready(outcome),

@@ -16,6 +16,9 @@ impl trickle::Span for Payload {
     }
 
     fn slice(&self, range: Range<usize>) -> Self {
-        Self { span: self.span.slice(range), read_at_us: self.read_at_us }
+        Self {
+            span: self.span.slice(range),
+            read_at_us: self.read_at_us,
+        }
     }
 }

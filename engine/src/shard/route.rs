@@ -21,12 +21,20 @@ pub(crate) struct Migrant {
 impl Migrant {
     /// A private stream that was not accepted from a listener.
     pub(crate) fn private(fd: OwnedFd) -> Self {
-        Self { fd, tls: None, unread: Vec::new() }
+        Self {
+            fd,
+            tls: None,
+            unread: Vec::new(),
+        }
     }
 
     /// Settles on the shard that runs this.
     pub(crate) fn settle(self) -> Arrival {
-        Arrival { stream: Stream::adopt(self.fd), tls: self.tls, unread: self.unread }
+        Arrival {
+            stream: Stream::adopt(self.fd),
+            tls: self.tls,
+            unread: self.unread,
+        }
     }
 }
 

@@ -24,7 +24,11 @@ pub(crate) struct Tls {
 impl Tls {
     pub(crate) fn new(mut session: ServerConnection) -> Self {
         session.set_buffer_limit(Some(SEND_BYTES_MAX));
-        Self { session: Box::new(session), ciphertext: Vec::new(), taken: 0 }
+        Self {
+            session: Box::new(session),
+            ciphertext: Vec::new(),
+            taken: 0,
+        }
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
@@ -77,7 +81,10 @@ impl Tls {
     }
 
     fn process(&mut self) -> io::Result<()> {
-        self.session.process_new_packets().map(|_| ()).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+        self.session
+            .process_new_packets()
+            .map(|_| ())
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
     /// Encrypts as much of `slices` as there is room for.
@@ -94,7 +101,11 @@ impl Tls {
     }
 
     /// Sends what is encrypted. Ready when nothing is left.
-    pub(crate) fn poll_flush(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_flush(
+        &mut self,
+        stream: &mut Stream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         while self.session.wants_write() {
             match self.session.write_tls(&mut Sink { stream, cx }) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

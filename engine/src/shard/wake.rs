@@ -36,7 +36,8 @@ impl Sleepers {
             return waiter;
         }
         table.entries.push(Entry::default());
-        Waiter::try_from(table.entries.len() - 1).expect("fewer sleepers than the process may have descriptors")
+        Waiter::try_from(table.entries.len() - 1)
+            .expect("fewer sleepers than the process may have descriptors")
     }
 
     /// Forgets a sleeper; its number will be given to another. A wake-up meant for the old one may reach the new one, who
@@ -54,7 +55,11 @@ impl Sleepers {
     pub(crate) fn sleep(&self, waiter: Waiter, waker: &Waker, deadline: Option<Millis>) {
         let table = &mut *self.table.borrow_mut();
         let entry = &mut table.entries[waiter as usize];
-        if !entry.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+        if !entry
+            .waker
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker))
+        {
             entry.waker = Some(waker.clone());
         }
         // A deadline that moves later is left to fire early and be looked at again: most never fire at all.

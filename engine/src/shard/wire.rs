@@ -14,8 +14,15 @@ pub(crate) struct Wire {
 
 impl Wire {
     /// Reads cleartext into `into`; `scratch` is where ciphertext may pass through. 0: the peer has finished.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8], scratch: &mut [u8]) -> Poll<io::Result<usize>> {
-        let Some(tls) = &mut self.tls else { return self.stream.poll_read(cx, into) };
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        into: &mut [u8],
+        scratch: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let Some(tls) = &mut self.tls else {
+            return self.stream.poll_read(cx, into);
+        };
         loop {
             if let Some(n) = tls.read(into)? {
                 return Poll::Ready(Ok(n));
@@ -34,8 +41,14 @@ impl Wire {
     }
 
     /// Sends from `slices`; returns how much was taken. Taken bytes may wait under TLS: see [`Wire::poll_flush`].
-    pub(crate) fn poll_send(&mut self, cx: &mut Context<'_>, slices: &[&[u8]]) -> Poll<io::Result<usize>> {
-        let Some(tls) = &mut self.tls else { return self.stream.poll_send(cx, slices) };
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        slices: &[&[u8]],
+    ) -> Poll<io::Result<usize>> {
+        let Some(tls) = &mut self.tls else {
+            return self.stream.poll_send(cx, slices);
+        };
         let n = tls.write(slices)?;
         match tls.poll_flush(&mut self.stream, cx)? {
             Poll::Pending if n == 0 => Poll::Pending,

@@ -13,7 +13,9 @@ fn random_bytes_on_the_port() {
                 let mut bytes = noise(seed, 64 << 10);
                 match seed % 4 {
                     1 => bytes.splice(0..0, *b"POST /ai/trickle/").for_each(drop),
-                    2 => bytes.splice(0..0, *b"GET /ai/trickle/x/0 HTTP/1.1\r\nA: ").for_each(drop),
+                    2 => bytes
+                        .splice(0..0, *b"GET /ai/trickle/x/0 HTTP/1.1\r\nA: ")
+                        .for_each(drop),
                     3 => bytes.splice(0..5, *b"\x16\x03\x01\x40\x00").for_each(drop),
                     _ => {}
                 }
@@ -25,7 +27,7 @@ fn random_bytes_on_the_port() {
             if world.tls.is_some() {
                 assert!(world.metrics().tls_failures > 0);
             } else {
-                assert!(world.metrics().bad_requests > 0 || world.metrics().visitors > 0);
+                assert!(world.metrics().accepted >= 40);
             }
             world.assert_serves();
             eventually("all gone", || world.metrics().connections == 0);
@@ -53,7 +55,10 @@ fn random_bytes_as_a_body_are_carried_faithfully() {
             let body = noise(5, 5 << 20);
             let mut readers: Vec<_> = (0..2).map(|_| world.get(&name, 0)).collect();
             std::thread::scope(|scope| {
-                let bodies: Vec<_> = readers.drain(..).map(|mut reader| scope.spawn(move || reader.response().body)).collect();
+                let bodies: Vec<_> = readers
+                    .drain(..)
+                    .map(|mut reader| scope.spawn(move || reader.response().body))
+                    .collect();
                 world.publish(&name, 0, &body).head.is(200).seq(0);
                 for got in bodies {
                     assert!(got.join().expect("a reader") == body);
@@ -62,7 +67,9 @@ fn random_bytes_as_a_body_are_carried_faithfully() {
             let mut chunked = world.post(&name, 1);
             let mut at = 0;
             for n in 1u64.. {
-                let len = usize::try_from(n * 7919 % 60_000 + 1).unwrap_or(1).min(body.len() - at);
+                let len = usize::try_from(n * 7919 % 60_000 + 1)
+                    .unwrap_or(1)
+                    .min(body.len() - at);
                 chunked.chunk(&body[at..at + len]);
                 at += len;
                 if at == body.len() {
@@ -126,7 +133,20 @@ fn publishers_that_vanish_anywhere() {
             // Cut a publish at every interesting place, with FIN and with RST.
             let full = "POST /ai/trickle/NAME/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n";
             let head = full.find("\r\n\r\n").unwrap_or(0) + 4;
-            for cut in [4, 30, head - 1, head, head + 1, head + 2, head + 3, head + 6, head + 8, head + 9, head + 10, full.len() - 3] {
+            for cut in [
+                4,
+                30,
+                head - 1,
+                head,
+                head + 1,
+                head + 2,
+                head + 3,
+                head + 6,
+                head + 8,
+                head + 9,
+                head + 10,
+                full.len() - 3,
+            ] {
                 for with_reset in [false, true] {
                     let name = world.channel();
                     let mut reader = world.get(&name, 0);
@@ -134,12 +154,19 @@ fn publishers_that_vanish_anywhere() {
                     let at = cut + if cut > 22 { name.len() - 4 } else { 0 };
                     publisher.send(&full.replace("NAME", &name)[..at]);
                     std::thread::sleep(ms(20));
-                    if with_reset { publisher.reset() } else { publisher.vanish() }
+                    if with_reset {
+                        publisher.reset()
+                    } else {
+                        publisher.vanish()
+                    }
                     let carried = cut >= head + 4;
                     if carried {
                         reader.head().is(200).seq(0);
                         let body = reader.rest();
-                        assert!(b"helloworld".starts_with(&body[..]) && !body.is_empty(), "{body:?}");
+                        assert!(
+                            b"helloworld".starts_with(&body[..]) && !body.is_empty(),
+                            "{body:?}"
+                        );
                     } else {
                         // No byte of the segment came: it waits on, for whoever comes next.
                         world.publish(&name, 0, "next").head.is(200);
@@ -159,12 +186,18 @@ fn a_flood_behind_a_parked_request_is_not_stored() {
         |world| {
             let name = world.channel();
             let mut reader = world.get(&name, 0);
-            reader.tcp().set_write_timeout(Some(ms(500))).expect("a write timeout");
+            reader
+                .tcp()
+                .set_write_timeout(Some(ms(500)))
+                .expect("a write timeout");
             let mut sent = 0;
             while sent < 32 << 20 && reader.try_send([b'x'; 64 << 10]).is_ok() {
                 sent += 64 << 10;
             }
-            assert!(sent < 32 << 20, "the server swallowed {sent} bytes nobody asked for");
+            assert!(
+                sent < 32 << 20,
+                "the server swallowed {sent} bytes nobody asked for"
+            );
             world.publish(&name, 0, "answer").head.is(200);
             reader.head().is(200);
             assert_eq!(reader.payload(6), b"answer");
@@ -180,13 +213,20 @@ fn a_client_that_never_reads_its_answers() {
         |world| {
             let name = world.channel();
             let mut client = world.connect();
-            client.tcp().set_write_timeout(Some(ms(500))).expect("a write timeout");
-            let request = format!("GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n").repeat(1000);
+            client
+                .tcp()
+                .set_write_timeout(Some(ms(500)))
+                .expect("a write timeout");
+            let request =
+                format!("GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n").repeat(1000);
             let mut sent = 0;
             while sent < 64 << 20 && client.try_send(&request).is_ok() {
                 sent += request.len();
             }
-            assert!(sent < 64 << 20, "the server works for someone who does not listen");
+            assert!(
+                sent < 64 << 20,
+                "the server works for someone who does not listen"
+            );
             world.assert_serves();
             drop(client);
             eventually("gone", || world.metrics().connections == 0);
@@ -206,7 +246,13 @@ fn a_stop_ends_everyone_politely() {
             reader.assert_silent(BEAT);
             world.handle.stop();
             reader.response().head.is(200).seq(0).closed(true);
-            publisher.response().head.is(200).seq(1).closed(true).closes();
+            publisher
+                .response()
+                .head
+                .is(200)
+                .seq(1)
+                .closed(true)
+                .closes();
             assert_ne!(idle.end(), End::Open);
         },
     );

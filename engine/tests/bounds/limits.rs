@@ -14,11 +14,17 @@ fn a_head_that_is_too_long_is_431() {
                     break;
                 }
             }
-            client.response().is_error(431, "Request header too large").head.closes();
+            client
+                .response()
+                .is_error(431, "Request header too large")
+                .head
+                .closes();
             assert_eq!(client.end(), End::Clean);
 
             let many = "A: b\r\n".repeat(120);
-            world.ask(format!("GET /ai/trickle/x/0 HTTP/1.1\r\n{many}\r\n")).is_error(431, "Request header too large");
+            world
+                .ask(format!("GET /ai/trickle/x/0 HTTP/1.1\r\n{many}\r\n"))
+                .is_error(431, "Request header too large");
             world.assert_serves();
         },
     );
@@ -31,7 +37,9 @@ fn a_head_that_is_too_long_is_431_even_when_it_comes_whole() {
         |world| {
             let padding = "y".repeat(20 << 10);
             let mut client = world.connect();
-            client.send(format!("GET /ai/trickle/x/0 HTTP/1.1\r\nX-Padding: {padding}\r\n\r\n"));
+            client.send(format!(
+                "GET /ai/trickle/x/0 HTTP/1.1\r\nX-Padding: {padding}\r\n\r\n"
+            ));
             client.response().is_error(431, "Request header too large");
         },
     );
@@ -45,7 +53,8 @@ fn a_head_of_some_kilobytes_is_served() {
             let name = world.channel();
             let padding = "y".repeat(12 << 10);
             for split in [0, 1, 5000, 12_000] {
-                let text = format!("GET /ai/trickle/{name}/next HTTP/1.1\r\nX-Padding: {padding}\r\n\r\n");
+                let text =
+                    format!("GET /ai/trickle/{name}/next HTTP/1.1\r\nX-Padding: {padding}\r\n\r\n");
                 let mut client = world.send(&text[..split]);
                 std::thread::sleep(crate::support::ms(50));
                 client.send(&text[split..]);
@@ -67,8 +76,17 @@ fn too_many_channels_is_503() {
             for name in &names[..3] {
                 world.publish(name, 0, "x").head.is(200);
             }
-            world.publish(&names[3], 0, "x").is_error(503, "Too many channels").head.closes();
-            world.ask(format!("POST /ai/trickle/{} HTTP/1.1\r\nHost: x\r\n\r\n", names[3])).is_error(503, "Too many channels");
+            world
+                .publish(&names[3], 0, "x")
+                .is_error(503, "Too many channels")
+                .head
+                .closes();
+            world
+                .ask(format!(
+                    "POST /ai/trickle/{} HTTP/1.1\r\nHost: x\r\n\r\n",
+                    names[3]
+                ))
+                .is_error(503, "Too many channels");
             assert_eq!(world.metrics().channels, 3);
             assert_eq!(world.read(&names[0], 0), b"x");
             world.delete(&names[0]).head.is(200);
@@ -87,13 +105,22 @@ fn a_segment_that_is_too_long_ends_cleanly_and_its_publisher_reads_413() {
             let mut reader = world.get(&name, 0);
             let mut publisher = world.post(&name, 0);
             for piece in body.chunks(10_000) {
-                if publisher.try_send([format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat()).is_err() {
+                if publisher
+                    .try_send(
+                        [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat(),
+                    )
+                    .is_err()
+                {
                     break;
                 }
             }
             reader.head().is(200).seq(0);
             let got = reader.rest();
-            assert!(!got.is_empty() && got.len() <= 100_000 && body.starts_with(&got), "{} bytes", got.len());
+            assert!(
+                !got.is_empty() && got.len() <= 100_000 && body.starts_with(&got),
+                "{} bytes",
+                got.len()
+            );
             let answer = publisher.response();
             answer.head.is(413).seq(0).closes().closed(false);
             assert_eq!(publisher.end(), End::Clean);
@@ -138,7 +165,17 @@ fn a_channel_whose_open_segments_hold_too_much_caps_the_one_that_grows() {
                 let _ = publisher.try_send("\r\n");
                 refused += usize::from(publisher.response().head.status == 413);
             }
-            let held: usize = (0..4).filter_map(|seq| world.get(&name, seq).response().head.status.eq(&200).then(|| world.read(&name, seq).len())).sum();
+            let held: usize = (0..4)
+                .filter_map(|seq| {
+                    world
+                        .get(&name, seq)
+                        .response()
+                        .head
+                        .status
+                        .eq(&200)
+                        .then(|| world.read(&name, seq).len())
+                })
+                .sum();
             assert!(held <= 250_000, "{held} bytes held");
             assert!(refused > 0, "nobody was told");
         },
@@ -152,7 +189,9 @@ fn connections_beyond_the_bound_are_closed_and_counted() {
         |world| {
             let name = world.channel();
             let mut clients: Vec<_> = (0..40 * world.shards).map(|_| world.connect()).collect();
-            eventually("refused", || world.metrics().refused as usize >= clients.len() - 10 * world.shards);
+            eventually("refused", || {
+                world.metrics().refused as usize >= clients.len() - 10 * world.shards
+            });
             let metrics = world.metrics();
             assert!(metrics.connections as usize <= 10 * world.shards);
             assert!(metrics.refused > 0);

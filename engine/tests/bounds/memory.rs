@@ -9,8 +9,11 @@ const STUCK_BYTES: usize = 14 << 20;
 /// A reader that has begun segment 0 and reads no more. Its receive buffer is small.
 fn stuck_reader(world: &World, name: &str) -> Client {
     let mut reader = world.connect();
-    rustix::net::sockopt::set_socket_recv_buffer_size(reader.tcp(), 32 << 10).expect("a small buffer");
-    reader.send(format!("GET /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\n\r\n"));
+    rustix::net::sockopt::set_socket_recv_buffer_size(reader.tcp(), 32 << 10)
+        .expect("a small buffer");
+    reader.send(format!(
+        "GET /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\n\r\n"
+    ));
     reader
 }
 
@@ -30,7 +33,10 @@ fn assert_cut(mut reader: Client) {
     }
     assert_ne!(reader.end_within(ms(10)), End::Open);
     assert!(total < STUCK_BYTES, "{total} bytes: it was not cut at all");
-    assert!(!last.ends_with(b"0\r\n\r\n"), "a short body must not end cleanly");
+    assert!(
+        !last.ends_with(b"0\r\n\r\n"),
+        "a short body must not end cleanly"
+    );
 }
 
 #[test]
@@ -51,7 +57,11 @@ fn weakness_11_when_pages_run_out_the_segment_ends_cleanly_and_its_publisher_rea
             }
             reader.head().is(200);
             let got = reader.rest();
-            assert!(got.len() > PAGE_BYTES / 2 && got.len() <= PAGE_BYTES, "{} bytes", got.len());
+            assert!(
+                got.len() > PAGE_BYTES / 2 && got.len() <= PAGE_BYTES,
+                "{} bytes",
+                got.len()
+            );
             publisher.response().head.is(507).seq(0).closes();
             assert_eq!(publisher.end(), End::Clean);
             let metrics = world.metrics();
@@ -80,11 +90,22 @@ fn a_laggard_is_cut_when_its_evicted_segment_holds_the_last_pages() {
             for seq in 1..5 {
                 world.publish(&name, seq, "x").head.is(200);
             }
-            assert_eq!(world.metrics().readers_cut, 0, "nobody is cut while there is room");
+            assert_eq!(
+                world.metrics().readers_cut,
+                0,
+                "nobody is cut while there is room"
+            );
             // Evicts 0, and needs its memory.
             let mut reader = world.get(&name, 5);
-            world.publish(&name, 5, noise(5, STUCK_BYTES)).head.is(200).seq(5);
-            assert!(reader.response().body == noise(5, STUCK_BYTES), "a neighbour lost nothing");
+            world
+                .publish(&name, 5, noise(5, STUCK_BYTES))
+                .head
+                .is(200)
+                .seq(5);
+            assert!(
+                reader.response().body == noise(5, STUCK_BYTES),
+                "a neighbour lost nothing"
+            );
             assert_eq!(world.metrics().readers_cut, 1);
             assert_cut(stuck);
             assert!(world.metrics().page_bytes_peak as usize <= PAGE_BYTES * world.shards);
@@ -101,7 +122,9 @@ fn a_laggard_without_progress_is_cut_only_after_its_segment_has_left_the_window(
             let name = world.channel();
             let stuck = stuck_reader(world, &name);
             world.publish(&name, 0, noise(1, STUCK_BYTES)).head.is(200);
-            eventually("only the stuck reader is left", || world.metrics().connections == 1);
+            eventually("only the stuck reader is left", || {
+                world.metrics().connections == 1
+            });
             // Held: it may take all the time it wants.
             std::thread::sleep(ms(2500));
             assert_eq!(world.metrics().connections, 1);
@@ -110,7 +133,9 @@ fn a_laggard_without_progress_is_cut_only_after_its_segment_has_left_the_window(
             }
             eventually("cut", || world.metrics().connections == 0);
             assert_cut(stuck);
-            eventually("its pages are back", || world.metrics().page_bytes < 1 << 20);
+            eventually("its pages are back", || {
+                world.metrics().page_bytes < 1 << 20
+            });
         },
     );
 }

@@ -3,11 +3,16 @@
 use crate::support::{Response, World, for_each_world_with};
 
 fn refused(answer: &Response) {
-    answer.is_error(403, "Forbidden: this channel can only be deleted by its owner");
+    answer.is_error(
+        403,
+        "Forbidden: this channel can only be deleted by its owner",
+    );
 }
 
 fn delete_with(world: &World, name: &str, token: &str) -> Response {
-    world.ask(format!("DELETE /ai/trickle/{name} HTTP/1.1\r\nHost: x\r\nLp-Trickle-Token: {token}\r\n\r\n"))
+    world.ask(format!(
+        "DELETE /ai/trickle/{name} HTTP/1.1\r\nHost: x\r\nLp-Trickle-Token: {token}\r\n\r\n"
+    ))
 }
 
 #[test]
@@ -28,7 +33,9 @@ fn weakness_10_an_owned_channel_is_deleted_with_its_token_only() {
                 } else {
                     world.delete(&format!("{name}~s3cret")).head.is(200);
                 }
-                world.delete(&format!("{name}~s3cret")).is_error(400, "Invalid stream");
+                world
+                    .delete(&format!("{name}~s3cret"))
+                    .is_error(400, "Invalid stream");
             }
         },
     );
@@ -87,10 +94,16 @@ fn who_creates_a_channel_with_a_token_owns_it() {
         },
         |world| {
             let by_publish = world.fresh_name();
-            world.publish(&format!("{by_publish}~mine"), 0, "x").head.is(200);
+            world
+                .publish(&format!("{by_publish}~mine"), 0, "x")
+                .head
+                .is(200);
             refused(&world.delete(&by_publish));
             // A later publisher does not become the owner.
-            world.publish(&format!("{by_publish}~yours"), 1, "x").head.is(200);
+            world
+                .publish(&format!("{by_publish}~yours"), 1, "x")
+                .head
+                .is(200);
             refused(&world.delete(&format!("{by_publish}~yours")));
             world.delete(&format!("{by_publish}~mine")).head.is(200);
 

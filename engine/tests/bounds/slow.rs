@@ -58,7 +58,12 @@ fn a_stream_does_not_stutter_beside_abuse() {
         abused
     });
     let (p99, p99_abused) = (calm[calm.len() * 99 / 100], abused[abused.len() * 99 / 100]);
-    println!("chunk latency p99: calm {p99:?}, beside abuse {p99_abused:?} (unoptimised build, client on the same cores)");
-    assert!(p99_abused < p99.max(ms(10)) * 10, "calm {p99:?}, beside abuse {p99_abused:?}");
+    println!(
+        "chunk latency p99: calm {p99:?}, beside abuse {p99_abused:?} (unoptimised build, client on the same cores)"
+    );
+    assert!(
+        p99_abused < p99.max(ms(10)) * 10,
+        "calm {p99:?}, beside abuse {p99_abused:?}"
+    );
     world.assert_serves();
 }

@@ -27,7 +27,9 @@ fn ambiguous_framing_is_400_and_closes() {
                 "Content-Length: 0\r\n Transfer-Encoding: chunked\r\n",
                 "Content-Length\x00: 5\r\n",
             ] {
-                let mut client = world.send(format!("POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\n{fields}\r\n0\r\n\r\n{hidden}"));
+                let mut client = world.send(format!(
+                    "POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\n{fields}\r\n0\r\n\r\n{hidden}"
+                ));
                 client.head().is(400).closes();
                 client.rest();
                 assert_eq!(client.end(), End::Clean, "{fields:?}");
@@ -46,8 +48,16 @@ fn a_body_on_a_get_is_no_request() {
             world.publish(&name, 0, "x").head.is(200);
             let hidden = format!("DELETE /ai/trickle/{victim} HTTP/1.1\r\nHost: x\r\n\r\n");
             for what in ["0", "next", "-1"] {
-                for fields in [format!("Content-Length: {}\r\n\r\n{hidden}", hidden.len()), format!("Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{hidden}\r\n0\r\n\r\n", hidden.len())] {
-                    let mut client = world.send(format!("GET /ai/trickle/{name}/{what} HTTP/1.1\r\nHost: x\r\n{fields}"));
+                for fields in [
+                    format!("Content-Length: {}\r\n\r\n{hidden}", hidden.len()),
+                    format!(
+                        "Transfer-Encoding: chunked\r\n\r\n{:x}\r\n{hidden}\r\n0\r\n\r\n",
+                        hidden.len()
+                    ),
+                ] {
+                    let mut client = world.send(format!(
+                        "GET /ai/trickle/{name}/{what} HTTP/1.1\r\nHost: x\r\n{fields}"
+                    ));
                     if what == "-1" {
                         client.assert_silent(BEAT);
                     } else {
@@ -70,9 +80,15 @@ fn pipelined_requests_are_answered_in_order() {
             let (a, b) = (world.channel_on(0), world.channel_on(world.shards - 1));
             let mut wire = String::new();
             for seq in 0..5 {
-                wire += &format!("POST /ai/trickle/{a}/{seq} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na{seq}");
-                wire += &format!("POST /ai/trickle/{b}/{seq} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nb{seq}\r\n0\r\n\r\n");
-                wire += &format!("GET /ai/trickle/{a}/{seq} HTTP/1.1\r\nHost: x\r\n\r\nGET /ai/trickle/{b}/{seq} HTTP/1.1\r\nHost: x\r\n\r\n");
+                wire += &format!(
+                    "POST /ai/trickle/{a}/{seq} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na{seq}"
+                );
+                wire += &format!(
+                    "POST /ai/trickle/{b}/{seq} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nb{seq}\r\n0\r\n\r\n"
+                );
+                wire += &format!(
+                    "GET /ai/trickle/{a}/{seq} HTTP/1.1\r\nHost: x\r\n\r\nGET /ai/trickle/{b}/{seq} HTTP/1.1\r\nHost: x\r\n\r\n"
+                );
                 wire += &format!("GET /ai/trickle/{a}/next HTTP/1.1\r\nHost: x\r\n\r\n");
             }
             for piece in [wire.len(), 100, 7] {

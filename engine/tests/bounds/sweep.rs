@@ -18,8 +18,16 @@ fn case_23_a_channel_with_subscribers_only_is_swept() {
             let answer = reader.response();
             answer.head.is(200).seq(0).closed(true);
             assert_eq!(answer.body, b"");
-            publisher.response().head.is(200).seq(1).closed(true).closes();
-            reader.send(format!("GET /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\n\r\n"));
+            publisher
+                .response()
+                .head
+                .is(200)
+                .seq(1)
+                .closed(true)
+                .closes();
+            reader.send(format!(
+                "GET /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
             reader.response().is_error(404, "Stream not found");
         },
     );
@@ -58,7 +66,10 @@ fn weakness_08_a_long_segment_keeps_its_channel_alive() {
             assert_eq!(reader.rest(), b"x".repeat(17));
             assert_eq!(world.next(&name), 1);
             std::thread::sleep(ms(2500));
-            world.get(&name, "next").response().is_error(404, "Stream not found");
+            world
+                .get(&name, "next")
+                .response()
+                .is_error(404, "Stream not found");
         },
     );
 }

@@ -12,7 +12,11 @@ fn a_head_that_is_not_finished_in_time_is_408() {
             let mut client = world.send("GET /ai/trickle/x");
             let began = Instant::now();
             client.response().head.is(408).closes();
-            assert!(began.elapsed() > ms(700) && began.elapsed() < ms(3000), "{:?}", began.elapsed());
+            assert!(
+                began.elapsed() > ms(700) && began.elapsed() < ms(3000),
+                "{:?}",
+                began.elapsed()
+            );
             assert_eq!(client.end(), End::Clean);
         },
     );
@@ -25,7 +29,10 @@ fn slowloris_is_ended_and_costs_others_nothing() {
         |world| {
             let mut lorises: Vec<_> = (0..100).map(|_| world.connect()).collect();
             let began = Instant::now();
-            for byte in b"GET /ai/trickle/x/0 HTTP/1.1\r\nX-Slow: aaaaaaaaaaaa".iter().take(30) {
+            for byte in b"GET /ai/trickle/x/0 HTTP/1.1\r\nX-Slow: aaaaaaaaaaaa"
+                .iter()
+                .take(30)
+            {
                 for loris in &mut lorises {
                     let _ = loris.try_send([*byte]);
                 }
@@ -48,7 +55,9 @@ fn a_connection_between_requests_is_closed_after_its_time_and_a_parked_one_is_no
         |config| config.limits.keep_alive = ms(1000),
         |world| {
             let name = world.channel();
-            let mut idle = world.send(format!("GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"));
+            let mut idle = world.send(format!(
+                "GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
             assert_eq!(idle.response().text(), "0");
             let mut silent = world.connect();
             let mut reader = world.get(&name, 0);

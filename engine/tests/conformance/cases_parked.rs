@@ -11,7 +11,12 @@ fn case_01_get_minus_one_on_a_new_channel_parks_on_0() {
         let mut publisher = world.post(&name, 0);
         reader.assert_silent(BEAT);
         publisher.chunk("x");
-        reader.head().is(200).seq(0).has("Lp-Trickle-Latest", None).has("Content-Type", Some("video/MP2T"));
+        reader
+            .head()
+            .is(200)
+            .seq(0)
+            .has("Lp-Trickle-Latest", None)
+            .has("Content-Type", Some("video/MP2T"));
         assert_eq!(reader.payload(1), b"x");
         publisher.finish().head.is(200).seq(0);
         assert_eq!(reader.rest(), b"");
@@ -142,11 +147,21 @@ fn case_11_an_empty_segment_is_delivered_as_such() {
             world.publish(&name, 0, "zero");
             let mut reader = world.get(&name, 1);
             reader.assert_silent(BEAT);
-            let answer = if chunked { world.post(&name, 1).finish() } else { world.publish(&name, 1, "") };
+            let answer = if chunked {
+                world.post(&name, 1).finish()
+            } else {
+                world.publish(&name, 1, "")
+            };
             answer.head.is(200).seq(1).closes().closed(false);
             assert_eq!(answer.body, b"");
             let response = reader.response();
-            response.head.is(200).seq(1).latest(2).closed(false).has("Content-Type", None);
+            response
+                .head
+                .is(200)
+                .seq(1)
+                .latest(2)
+                .closed(false)
+                .has("Content-Type", None);
             assert_eq!(response.body, b"");
             assert_eq!(world.next(&name), 2);
         }
@@ -185,7 +200,10 @@ fn case_13_delete_channel_while_a_post_is_in_mid_body() {
         publisher.chunk("consumed and gone");
         publisher.assert_silent(BEAT);
         publisher.finish().head.is(200).seq(0).closed(false);
-        world.get(&name, 0).response().is_error(404, "Stream not found");
+        world
+            .get(&name, 0)
+            .response()
+            .is_error(404, "Stream not found");
     });
 }
 

@@ -16,7 +16,11 @@ fn case_15_an_aborted_segment_is_continued_by_the_same_number() {
             let mut reader = world.get(&name, 1);
             reader.head().is(200).seq(1);
             assert_eq!(reader.payload(7), b"before ");
-            if vanish_with_reset { publisher.reset() } else { publisher.vanish() }
+            if vanish_with_reset {
+                publisher.reset()
+            } else {
+                publisher.vanish()
+            }
             reader.assert_silent(BEAT);
             world.publish(&name, 1, "after").head.is(200).seq(1);
             assert_eq!(reader.rest(), b"after");
@@ -59,7 +63,10 @@ fn case_17_an_abandoned_segment_ends_after_the_grace_time() {
         publisher.vanish();
         assert_eq!(reader.rest(), b"");
         let waited = began.elapsed();
-        assert!(waited >= ms(1400), "the publisher had no time to come back: {waited:?}");
+        assert!(
+            waited >= ms(1400),
+            "the publisher had no time to come back: {waited:?}"
+        );
         assert!(waited < ms(5000), "{waited:?}");
     });
 }
@@ -96,7 +103,9 @@ fn case_18_a_complete_segment_is_not_written_again() {
         assert_eq!(world.read(&name, 2), b"segment 2");
         assert_eq!(world.next(&name), 3);
         // It is answered before its body is there.
-        let mut late = world.send(format!("POST /ai/trickle/{name}/2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
+        let mut late = world.send(format!(
+            "POST /ai/trickle/{name}/2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ));
         late.response().head.is(200).seq(2).closes();
         assert_eq!(late.end(), End::Clean);
     });
@@ -145,13 +154,18 @@ fn case_21_a_parked_get_ends_when_its_slot_is_taken() {
 fn case_22_a_silent_post_hears_100_continue_every_ten_seconds() {
     let world = World::plain(|_| {});
     let name = world.channel();
-    let mut publisher = world.send(format!("POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
+    let mut publisher = world.send(format!(
+        "POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ));
     let mut reader = world.get(&name, 0);
     let began = Instant::now();
     for n in 1..=2u32 {
         publisher.await_continue();
         let at = began.elapsed();
-        assert!(at > ms(9_500) * n && at < ms(11_500) * n, "provisional response {n} after {at:?}");
+        assert!(
+            at > ms(9_500) * n && at < ms(11_500) * n,
+            "provisional response {n} after {at:?}"
+        );
     }
     publisher.assert_silent(Duration::from_secs(4));
     publisher.chunk("at last");
@@ -167,8 +181,20 @@ fn case_22_a_silent_post_hears_100_continue_every_ten_seconds() {
 fn case_24_a_number_that_is_none_is_an_invalid_idx() {
     for_each_world(|world| {
         let name = world.channel();
-        for bad in ["abc", "1x", "-3", "9223372036854775807", "99999999999999999999", "%20", "1.0", "--1"] {
-            world.get(&name, bad).response().is_error(400, "Invalid idx");
+        for bad in [
+            "abc",
+            "1x",
+            "-3",
+            "9223372036854775807",
+            "99999999999999999999",
+            "%20",
+            "1.0",
+            "--1",
+        ] {
+            world
+                .get(&name, bad)
+                .response()
+                .is_error(400, "Invalid idx");
         }
     });
 }
@@ -178,7 +204,9 @@ fn case_25_delete_of_a_number_that_is_not_held_says_so() {
     for_each_world(|world| {
         let name = world.channel();
         world.publish_upto(&name, 5);
-        world.delete(&format!("{name}/9")).is_error(400, "Nonexistent segment");
+        world
+            .delete(&format!("{name}/9"))
+            .is_error(400, "Nonexistent segment");
         world.delete(&format!("{name}/4")).head.is(200);
         world.delete("nobody/4").is_error(404, "Stream not found");
     });
@@ -208,7 +236,11 @@ fn case_26_a_slow_reader_delays_nobody() {
         publisher.finish().head.is(200);
         assert_eq!(quick.rest(), b"");
         slow.head().is(200);
-        assert_eq!(slow.rest(), piece.repeat(200), "the slow reader loses nothing while its segment is held");
+        assert_eq!(
+            slow.rest(),
+            piece.repeat(200),
+            "the slow reader loses nothing while its segment is held"
+        );
     });
 }
 
@@ -218,10 +250,21 @@ fn case_27_http_1_0_and_content_length_work_the_same() {
         let name = world.channel();
         let mut old = world.send(format!("GET /ai/trickle/{name}/0 HTTP/1.0\r\n\r\n"));
         old.assert_silent(BEAT);
-        let answer = world.ask(format!("POST /ai/trickle/{name}/0 HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody"));
+        let answer = world.ask(format!(
+            "POST /ai/trickle/{name}/0 HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody"
+        ));
         answer.head.is(200).seq(0);
-        old.head().is(200).seq(0).has("Transfer-Encoding", None).has("Content-Length", None).closes();
-        assert_eq!(old.rest(), b"body", "an HTTP/1.0 body ends with the connection");
+        old.head()
+            .is(200)
+            .seq(0)
+            .has("Transfer-Encoding", None)
+            .has("Content-Length", None)
+            .closes();
+        assert_eq!(
+            old.rest(),
+            b"body",
+            "an HTTP/1.0 body ends with the connection"
+        );
         assert_eq!(world.read(&name, 0), b"body");
     });
 }
@@ -231,14 +274,29 @@ fn case_28_head_of_next_is_get_without_its_body() {
     for_each_world(|world| {
         let name = world.channel();
         world.publish_upto(&name, 2);
-        let mut client = world.send(format!("HEAD /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"));
-        client.head().is(200).latest(2).has("Content-Length", Some("1"));
+        let mut client = world.send(format!(
+            "HEAD /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"
+        ));
+        client
+            .head()
+            .is(200)
+            .latest(2)
+            .has("Content-Length", Some("1"));
         client.assert_silent(BEAT);
         // No stray body byte: the next answer on the connection is in its place.
-        client.send(format!("GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"));
+        client.send(format!(
+            "GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"
+        ));
         assert_eq!(client.response().text(), "2");
-        let mut segment = world.send(format!("HEAD /ai/trickle/{name}/1 HTTP/1.1\r\nHost: x\r\n\r\n"));
-        segment.head().is(200).seq(1).latest(2).has("Content-Type", Some("video/MP2T"));
+        let mut segment = world.send(format!(
+            "HEAD /ai/trickle/{name}/1 HTTP/1.1\r\nHost: x\r\n\r\n"
+        ));
+        segment
+            .head()
+            .is(200)
+            .seq(1)
+            .latest(2)
+            .has("Content-Type", Some("video/MP2T"));
         segment.assert_silent(BEAT);
     });
 }

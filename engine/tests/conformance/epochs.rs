@@ -9,7 +9,12 @@ fn allowance_17_a_publisher_that_restarts_at_0_is_a_new_epoch() {
         world.publish_upto(&name, 9);
         let mut behind = world.get(&name, 9);
         behind.assert_silent(BEAT);
-        world.publish(&name, 0, "anew").head.is(200).seq(0).has("Connection", None);
+        world
+            .publish(&name, 0, "anew")
+            .head
+            .is(200)
+            .seq(0)
+            .has("Connection", None);
         assert_eq!(world.next(&name), 1);
         assert_eq!(world.read(&name, 0), b"anew");
         assert_eq!(world.read(&name, -2), b"anew");
@@ -35,7 +40,12 @@ fn a_late_post_of_0_beside_a_live_publisher_is_no_new_epoch() {
         let mut reader = world.get(&name, 8);
         reader.head().is(200);
         assert_eq!(reader.payload(5), b"live ");
-        world.publish(&name, 0, "stale").head.is(200).seq(0).closes();
+        world
+            .publish(&name, 0, "stale")
+            .head
+            .is(200)
+            .seq(0)
+            .closes();
         assert_eq!(world.next(&name), 9);
         live.chunk("on");
         live.finish().head.is(200);
@@ -67,7 +77,12 @@ fn an_old_number_after_the_publisher_was_long_gone_is_a_new_epoch() {
         world.publish(&name, 60, "too soon").head.is(200).closes();
         assert_eq!(world.next(&name), 101);
         std::thread::sleep(crate::support::ms(1800));
-        world.publish(&name, 60, "new").head.is(200).seq(60).has("Connection", None);
+        world
+            .publish(&name, 60, "new")
+            .head
+            .is(200)
+            .seq(60)
+            .has("Connection", None);
         assert_eq!(world.next(&name), 61);
         assert_eq!(world.read(&name, 60), b"new");
     });

@@ -13,9 +13,17 @@ fn allowance_01_self_signed_tls_without_a_server_name() {
         if world.tls.is_some() {
             let config = tls::client(&[b"http/1.1"]);
             let mut client = Client::connect(world.addr, Some(&config));
-            client.send(format!("GET /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\n\r\n"));
+            client.send(format!(
+                "GET /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
             assert_eq!(client.response().text(), "x");
-            assert_eq!(client.session().and_then(|tls| tls.alpn_protocol().map(<[u8]>::to_vec)).as_deref(), Some(&b"http/1.1"[..]));
+            assert_eq!(
+                client
+                    .session()
+                    .and_then(|tls| tls.alpn_protocol().map(<[u8]>::to_vec))
+                    .as_deref(),
+                Some(&b"http/1.1"[..])
+            );
         }
     });
 }
@@ -23,7 +31,9 @@ fn allowance_01_self_signed_tls_without_a_server_name() {
 #[test]
 fn allowance_02_a_socket_that_is_silent_for_long_is_let_be() {
     let limits = engine::Limits::default();
-    assert!(limits.keep_alive >= Duration::from_secs(300) && limits.head >= Duration::from_secs(300));
+    assert!(
+        limits.keep_alive >= Duration::from_secs(300) && limits.head >= Duration::from_secs(300)
+    );
     for_each_world(|world| {
         let name = world.channel();
         let mut client = world.connect();
@@ -32,7 +42,9 @@ fn allowance_02_a_socket_that_is_silent_for_long_is_let_be() {
             client.send("");
         }
         client.assert_silent(ms(2500));
-        client.send(format!("POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nlate"));
+        client.send(format!(
+            "POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nlate"
+        ));
         client.response().head.is(200).seq(0);
         assert_eq!(world.read(&name, 0), b"late");
     });
@@ -75,7 +87,9 @@ fn allowance_05_a_connection_a_request() {
             publisher.chunk("x");
             publisher.finish().head.is(200).seq(seq).closes();
             assert_eq!(publisher.end(), End::Clean);
-            let mut reader = world.send(format!("GET /ai/trickle/{name}/{seq} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"));
+            let mut reader = world.send(format!(
+                "GET /ai/trickle/{name}/{seq} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+            ));
             reader.head().is(200).closes();
             assert_eq!(reader.rest(), b"x");
             assert_eq!(reader.end(), End::Clean);
@@ -91,9 +105,13 @@ fn allowance_05_tls_sessions_resume_across_shards() {
         let mut resumed = 0;
         for _ in 0..6 {
             let mut client = Client::connect(world.addr, Some(config));
-            client.send(format!("GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"));
+            client.send(format!(
+                "GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
             assert_eq!(client.response().text(), "0");
-            let kind = client.session().and_then(|session| session.handshake_kind());
+            let kind = client
+                .session()
+                .and_then(|session| session.handshake_kind());
             resumed += usize::from(kind == Some(rustls::HandshakeKind::Resumed));
         }
         assert!(resumed >= 4, "{resumed} of 6 handshakes were resumed");
@@ -109,14 +127,22 @@ fn allowance_06_clients_that_leave_are_forgotten_and_hurt_nobody() {
         for round in 0..4 {
             let mut parked = world.get(&name, 1);
             parked.assert_silent(ms(50));
-            if round % 2 == 0 { parked.vanish() } else { parked.reset() }
+            if round % 2 == 0 {
+                parked.vanish()
+            } else {
+                parked.reset()
+            }
         }
         publisher.chunk("one ");
         for round in 0..4 {
             let mut leaves = world.get(&name, 0);
             leaves.head().is(200);
             assert_eq!(leaves.payload(4), b"one ");
-            if round % 2 == 0 { leaves.vanish() } else { leaves.reset() }
+            if round % 2 == 0 {
+                leaves.vanish()
+            } else {
+                leaves.reset()
+            }
         }
         publisher.chunk("two");
         publisher.finish().head.is(200);
@@ -140,7 +166,9 @@ fn allowance_07_expect_100_continue_is_answered_at_once_on_post_and_never_on_get
         sized.await_continue();
         sized.send("y");
         sized.response().head.is(200).seq(1);
-        let mut reader = world.send(format!("GET /ai/trickle/{name}/2 HTTP/1.1\r\nExpect: 100-continue\r\n\r\n"));
+        let mut reader = world.send(format!(
+            "GET /ai/trickle/{name}/2 HTTP/1.1\r\nExpect: 100-continue\r\n\r\n"
+        ));
         reader.assert_silent(BEAT);
         world.publish(&name, 2, "z");
         assert_eq!(reader.response().text(), "z");
@@ -161,14 +189,28 @@ fn allowance_08_any_framing_in_and_live_framing_out() {
         chunked.finish().head.is(200);
         // Chunk extensions and trailers are legal; chunk lines may be split anywhere.
         let mut odd = world.post(&name, 2);
-        for piece in ["5;a=\"b\"\r", "\nhel", "lo\r\n", "00", "1\r\n!\r", "\n0\r\nX-T", "railer: 1\r\n\r", "\n"] {
+        for piece in [
+            "5;a=\"b\"\r",
+            "\nhel",
+            "lo\r\n",
+            "00",
+            "1\r\n!\r",
+            "\n0\r\nX-T",
+            "railer: 1\r\n\r",
+            "\n",
+        ] {
             odd.send(piece);
             std::thread::sleep(ms(20));
         }
         odd.response().head.is(200).seq(2);
         for (seq, expected) in [(0, &body[..]), (1, &body), (2, b"hello!")] {
             let mut reader = world.send(format!("GET /ai/trickle/{name}/{seq} HTTP/1.1\r\nAccept: */*\r\nAccept-Encoding: gzip, deflate\r\n\r\n"));
-            reader.head().is(200).has("Content-Length", None).has("Content-Encoding", None).has("Transfer-Encoding", Some("chunked"));
+            reader
+                .head()
+                .is(200)
+                .has("Content-Length", None)
+                .has("Content-Encoding", None)
+                .has("Transfer-Encoding", Some("chunked"));
             assert_eq!(reader.rest(), expected);
         }
     });
@@ -193,12 +235,18 @@ fn allowance_09_field_names_are_read_in_any_case() {
 #[test]
 fn allowance_09_an_early_answer_survives_the_body_that_is_still_being_sent() {
     for_each_world(|world| {
-        let mut client = world.send("POST /ai/trickle/nobody/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let mut client = world.send(
+            "POST /ai/trickle/nobody/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+        );
         let piece = noise(9, 64 << 10);
         for _ in 0..64 {
             client.chunk(&piece);
         }
-        client.response().is_error(404, "Stream not found").head.closes();
+        client
+            .response()
+            .is_error(404, "Stream not found")
+            .head
+            .closes();
         assert_eq!(client.end(), End::Clean);
     });
 }
@@ -209,7 +257,10 @@ fn allowance_10_status_470_has_a_reason() {
         let name = world.channel();
         let head = world.get(&name, 9).response().head;
         let line = head.text.lines().next().unwrap_or_default();
-        assert!(line.starts_with("HTTP/1.1 470 ") && line.len() > "HTTP/1.1 470 ".len(), "{line:?}");
+        assert!(
+            line.starts_with("HTTP/1.1 470 ") && line.len() > "HTTP/1.1 470 ".len(),
+            "{line:?}"
+        );
     });
 }
 
@@ -229,9 +280,16 @@ fn allowance_11_paths_are_folded_not_redirected() {
             answer.head.is(200).seq(0);
             assert_eq!(answer.text(), "x", "{target}");
         }
-        let answer = world.ask(format!("POST //ai/trickle//{name}//1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\ny"));
+        let answer = world.ask(format!(
+            "POST //ai/trickle//{name}//1 HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\ny"
+        ));
         answer.head.is(200).seq(1);
-        world.ask(format!("POST /ai/trickle/{name}/ HTTP/1.1\r\nHost: x\r\n\r\n")).head.is(200);
+        world
+            .ask(format!(
+                "POST /ai/trickle/{name}/ HTTP/1.1\r\nHost: x\r\n\r\n"
+            ))
+            .head
+            .is(200);
     });
 }
 
@@ -255,11 +313,17 @@ fn an_answer_waits_for_the_rest_of_a_body_it_does_not_want() {
         // A create with a body, then another request on the same connection.
         let mut client = world.send(format!("POST /ai/trickle/{name} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nun"));
         client.head().is(200);
-        client.send(format!("read\r\n0\r\n\r\nGET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"));
+        client.send(format!(
+            "read\r\n0\r\n\r\nGET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"
+        ));
         drop(client);
-        let mut client = world.send(format!("POST /ai/trickle/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nunread"));
+        let mut client = world.send(format!(
+            "POST /ai/trickle/{name} HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\nunread"
+        ));
         client.response().head.is(200);
-        client.send(format!("GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"));
+        client.send(format!(
+            "GET /ai/trickle/{name}/next HTTP/1.1\r\nHost: x\r\n\r\n"
+        ));
         assert_eq!(client.response().text(), "0");
     });
 }

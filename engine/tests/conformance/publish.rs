@@ -14,7 +14,11 @@ fn chunks_are_seen_as_they_arrive() {
             if n == 0 {
                 reader.head().is(200).seq(0);
             }
-            assert_eq!(reader.payload(piece.len()), piece, "chunk {n} before the next is sent");
+            assert_eq!(
+                reader.payload(piece.len()),
+                piece,
+                "chunk {n} before the next is sent"
+            );
         }
         publisher.finish().head.is(200).seq(0);
         assert_eq!(reader.rest(), b"");
@@ -26,7 +30,9 @@ fn a_sized_body_is_seen_as_it_arrives_too() {
     for_each_world(|world| {
         let name = world.channel();
         let mut reader = world.get(&name, 0);
-        let mut publisher = world.send(format!("POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf"));
+        let mut publisher = world.send(format!(
+            "POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\nhalf"
+        ));
         reader.head().is(200);
         assert_eq!(reader.payload(4), b"half");
         publisher.send("half");
@@ -48,7 +54,13 @@ fn after_its_first_byte_a_post_is_never_interrupted() {
             publisher.chunk(noise(1, 32 << 10));
         }
         publisher.assert_silent(BEAT);
-        publisher.finish().head.is(200).seq(0).closed(false).has("Connection", None);
+        publisher
+            .finish()
+            .head
+            .is(200)
+            .seq(0)
+            .closed(false)
+            .has("Connection", None);
         world.get(&name, 0).response().is_missing(6, 0);
     });
 }
@@ -64,7 +76,12 @@ fn allowance_14_three_preconnected_posts_wait_together() {
         }
         for (seq, publisher) in publishers.iter_mut().enumerate() {
             publisher.chunk(format!("segment {seq}"));
-            publisher.finish().head.is(200).seq(seq as i64).has("Connection", None);
+            publisher
+                .finish()
+                .head
+                .is(200)
+                .seq(seq as i64)
+                .has("Connection", None);
         }
         for (seq, reader) in readers.iter_mut().enumerate() {
             assert_eq!(reader.response().text(), format!("segment {seq}"));
@@ -149,12 +166,19 @@ fn allowance_20_an_empty_segment_among_full_ones_is_delivered() {
 fn allowance_22_the_publishers_content_type_does_not_matter() {
     for_each_world(|world| {
         let name = world.channel();
-        for (seq, mime) in ["video/mp2t", "video/mp4", "application/json"].into_iter().enumerate() {
+        for (seq, mime) in ["video/mp2t", "video/mp4", "application/json"]
+            .into_iter()
+            .enumerate()
+        {
             world
                 .ask(format!("POST /ai/trickle/{name}/{seq} HTTP/1.1\r\nContent-Type: {mime}\r\nContent-Length: 1\r\n\r\nx"))
                 .head
                 .is(200);
-            world.get(&name, seq).response().head.has("Content-Type", Some("video/MP2T"));
+            world
+                .get(&name, seq)
+                .response()
+                .head
+                .has("Content-Type", Some("video/MP2T"));
         }
     });
 }
@@ -184,12 +208,22 @@ fn many_segments_flow_through_one_connection() {
         let mut publisher = world.connect();
         let mut reader = world.connect();
         for seq in 0..40 {
-            reader.send(format!("GET /ai/trickle/{name}/{seq} HTTP/1.1\r\nHost: x\r\n\r\n"));
+            reader.send(format!(
+                "GET /ai/trickle/{name}/{seq} HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
             let body = noise(seq, 5000);
-            let mut wire = format!("POST /ai/trickle/{name}/{seq} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n").into_bytes();
+            let mut wire = format!(
+                "POST /ai/trickle/{name}/{seq} HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n"
+            )
+            .into_bytes();
             wire.extend_from_slice(&body);
             publisher.send(wire);
-            publisher.response().head.is(200).seq(seq as i64).has("Connection", None);
+            publisher
+                .response()
+                .head
+                .is(200)
+                .seq(seq as i64)
+                .has("Connection", None);
             let answer = reader.response();
             answer.head.is(200).seq(seq as i64);
             assert_eq!(answer.body, body);

@@ -10,7 +10,11 @@ fn latest_is_told_only_when_it_is_not_this_segment() {
         let mut live = world.get(&name, 2);
         live.assert_silent(BEAT);
         world.publish(&name, 2, "x");
-        live.response().head.is(200).seq(2).has("Lp-Trickle-Latest", None);
+        live.response()
+            .head
+            .is(200)
+            .seq(2)
+            .has("Lp-Trickle-Latest", None);
         world.get(&name, 0).response().head.is(200).seq(0).latest(3);
     });
 }
@@ -65,7 +69,10 @@ fn allowance_18_a_reader_four_segments_behind_loses_nothing() {
             let answer = world.get(&name, seq).response();
             answer.head.is(200).seq(seq as i64);
             assert_eq!(answer.body, noise(seq, 200_000));
-            world.publish(&name, seq + 5, noise(seq + 5, 200_000)).head.is(200);
+            world
+                .publish(&name, seq + 5, noise(seq + 5, 200_000))
+                .head
+                .is(200);
         }
     });
 }
@@ -98,8 +105,13 @@ fn allowance_21_a_small_body_reaches_a_waiting_reader_in_one_chunk() {
     for_each_world(|world| {
         let name = world.channel();
         let mut reader = world.connect();
-        for (seq, len) in [2, 100, 4_000, 5_000, 20_000, 30_000, 32_000].into_iter().enumerate() {
-            reader.send(format!("GET /ai/trickle/{name}/{seq} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        for (seq, len) in [2, 100, 4_000, 5_000, 20_000, 30_000, 32_000]
+            .into_iter()
+            .enumerate()
+        {
+            reader.send(format!(
+                "GET /ai/trickle/{name}/{seq} HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
             reader.assert_silent(ms(50));
             let body = noise(21, len);
             world.publish(&name, seq, &body).head.is(200);
@@ -132,7 +144,11 @@ fn allowance_21_a_small_segment_leaves_in_one_write() {
         let name = world.channel();
         world.publish(&name, 0, "{\"keep\":\"alive\"}").head.is(200);
         let raw = String::from_utf8(world.get(&name, 0).raw()).expect("text");
-        assert!(raw.starts_with("HTTP/1.1 200 OK\r\n") && raw.ends_with("\r\n\r\n10\r\n{\"keep\":\"alive\"}\r\n0\r\n\r\n"), "{raw:?}");
+        assert!(
+            raw.starts_with("HTTP/1.1 200 OK\r\n")
+                && raw.ends_with("\r\n\r\n10\r\n{\"keep\":\"alive\"}\r\n0\r\n\r\n"),
+            "{raw:?}"
+        );
     });
 }
 
@@ -140,7 +156,9 @@ fn allowance_21_a_small_segment_leaves_in_one_write() {
 fn allowance_23_any_number_of_readers_before_there_is_a_publisher() {
     for_each_world(|world| {
         let name = world.channel();
-        let mut readers: Vec<_> = (0..20).map(|i| world.get(&name, [-1, -2, 0][i % 3])).collect();
+        let mut readers: Vec<_> = (0..20)
+            .map(|i| world.get(&name, [-1, -2, 0][i % 3]))
+            .collect();
         readers[19].assert_silent(BEAT);
         let mut publisher = world.post(&name, 0);
         publisher.chunk("to ");
@@ -164,13 +182,20 @@ fn allowance_25_old_parked_requests_do_not_block_a_teardown() {
         let mut posts: Vec<_> = (1..4).map(|seq| world.post(&name, seq)).collect();
         world.delete(&name).head.is(200);
         for (seq, post) in posts.iter_mut().enumerate() {
-            post.response().head.is(200).seq(seq as i64 + 1).closed(true).closes();
+            post.response()
+                .head
+                .is(200)
+                .seq(seq as i64 + 1)
+                .closed(true)
+                .closes();
         }
         for reader in &mut parked {
             let answer = reader.response();
             answer.head.is(200).seq(1).closed(true);
             // A subscriber's connection survives, and its next question is answered.
-            reader.send(format!("GET /ai/trickle/{name}/2 HTTP/1.1\r\nHost: x\r\n\r\n"));
+            reader.send(format!(
+                "GET /ai/trickle/{name}/2 HTTP/1.1\r\nHost: x\r\n\r\n"
+            ));
             reader.response().is_error(404, "Stream not found");
         }
         // The name is free at once.
@@ -187,7 +212,9 @@ fn allowance_24_either_end_may_delete() {
         publisher.chunk("x");
         world.get(&name, 0).head().is(200);
         publisher.finish().head.is(200);
-        publisher.send(format!("DELETE /ai/trickle/{name} HTTP/1.1\r\nHost: x\r\n\r\n"));
+        publisher.send(format!(
+            "DELETE /ai/trickle/{name} HTTP/1.1\r\nHost: x\r\n\r\n"
+        ));
         publisher.response().head.is(200);
         world.delete(&name).is_error(400, "Invalid stream");
     });
@@ -219,7 +246,10 @@ fn a_reader_that_half_closes_is_gone() {
         let name = world.channel();
         let mut reader = world.get(&name, 0);
         reader.assert_silent(BEAT);
-        reader.tcp().shutdown(std::net::Shutdown::Write).expect("a half close");
+        reader
+            .tcp()
+            .shutdown(std::net::Shutdown::Write)
+            .expect("a half close");
         assert_ne!(reader.end(), End::Open);
     });
 }

@@ -8,7 +8,9 @@ fn weakness_01_delete_minus_one_is_400_and_locks_nothing() {
     for_each_world(|world| {
         let name = world.channel();
         for bad in ["-1", "-2", "-5", "-9223372036854775808", "next"] {
-            world.delete(&format!("{name}/{bad}")).is_error(400, "Invalid idx");
+            world
+                .delete(&format!("{name}/{bad}"))
+                .is_error(400, "Invalid idx");
         }
         world.publish(&name, 0, "alive").head.is(200);
         assert_eq!(world.read(&name, 0), b"alive");
@@ -23,7 +25,10 @@ fn weakness_02_other_negative_numbers_are_400() {
         world.publish(&name, -2, "x").is_error(400, "Invalid idx");
         world.publish(&name, -3, "x").is_error(400, "Invalid idx");
         world.get(&name, -3).response().is_error(400, "Invalid idx");
-        world.get(&name, i64::MIN).response().is_error(400, "Invalid idx");
+        world
+            .get(&name, i64::MIN)
+            .response()
+            .is_error(400, "Invalid idx");
         assert_eq!(world.next(&name), 0);
     });
 }
@@ -34,7 +39,10 @@ fn weakness_03_a_late_post_does_not_move_the_head_back() {
         let name = world.channel();
         for seq in 0..9 {
             if seq != 6 {
-                world.publish(&name, seq, format!("segment {seq}")).head.is(200);
+                world
+                    .publish(&name, seq, format!("segment {seq}"))
+                    .head
+                    .is(200);
             }
         }
         // 6 is late, and still in the window: it is written, but the head stays.
@@ -53,13 +61,18 @@ fn weakness_04_an_old_number_evicts_nothing() {
     for_each_world(|world| {
         let name = world.channel();
         world.publish_upto(&name, 12);
-        let mut stale = world.send(format!("POST /ai/trickle/{name}/2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"));
+        let mut stale = world.send(format!(
+            "POST /ai/trickle/{name}/2 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        ));
         let answer = stale.response();
         answer.head.is(200).seq(2).closes().closed(false);
         assert_eq!(stale.end(), End::Clean);
         assert_eq!(world.next(&name), 12);
         for seq in 7..12 {
-            assert_eq!(world.read(&name, seq), format!("segment {seq}").into_bytes());
+            assert_eq!(
+                world.read(&name, seq),
+                format!("segment {seq}").into_bytes()
+            );
         }
     });
 }
@@ -134,9 +147,15 @@ fn weakness_07_a_parked_reader_that_leaves_is_noticed() {
         eventually("parked", || world.metrics().connections >= 30);
         let before = world.metrics().connections;
         for (i, reader) in parked.into_iter().enumerate() {
-            if i % 2 == 0 { reader.vanish() } else { reader.reset() }
+            if i % 2 == 0 {
+                reader.vanish()
+            } else {
+                reader.reset()
+            }
         }
-        eventually("forgotten", || world.metrics().connections <= before.saturating_sub(20));
+        eventually("forgotten", || {
+            world.metrics().connections <= before.saturating_sub(20)
+        });
     });
 }
 
@@ -187,10 +206,20 @@ fn weakness_12_vanished_publishers_are_counted() {
 fn weakness_18_470_tells_the_resolved_number_too() {
     for_each_world(|world| {
         let name = world.channel();
-        world.get(&name, 7).response().is_missing(0, 7).head.has("Lp-Trickle-Resolved", Some("7"));
+        world
+            .get(&name, 7)
+            .response()
+            .is_missing(0, 7)
+            .head
+            .has("Lp-Trickle-Resolved", Some("7"));
         // A new epoch that has no byte yet: there is no current segment.
         world.publish(&name, 100, "old").head.is(200);
         let _fresh = world.post_with(&name, 50, "Lp-Trickle-Reset: 1\r\n");
-        world.get(&name, -2).response().is_missing(50, -2).head.has("Lp-Trickle-Resolved", Some("49"));
+        world
+            .get(&name, -2)
+            .response()
+            .is_missing(50, -2)
+            .head
+            .has("Lp-Trickle-Resolved", Some("49"));
     });
 }

@@ -28,7 +28,11 @@ impl Child {
             .expect("a child process");
         let stdin = process.stdin.take().expect("its input");
         let stdout = BufReader::new(process.stdout.take().expect("its output"));
-        Self { process, stdin, stdout }
+        Self {
+            process,
+            stdin,
+            stdout,
+        }
     }
 
     /// Waits for the child's next line.
@@ -36,7 +40,10 @@ impl Child {
         let mut line = String::new();
         loop {
             line.clear();
-            assert!(self.stdout.read_line(&mut line).expect("a line") > 0, "the child ended early");
+            assert!(
+                self.stdout.read_line(&mut line).expect("a line") > 0,
+                "the child ended early"
+            );
             if let Some(at) = line.find(MARK) {
                 return line[at + MARK.len()..].trim_end().to_owned();
             }
@@ -50,7 +57,9 @@ impl Child {
 
     /// Lets it end.
     pub(crate) fn finish(self) {
-        let Self { mut process, stdin, .. } = self;
+        let Self {
+            mut process, stdin, ..
+        } = self;
         drop(stdin);
         let _ = process.wait();
     }

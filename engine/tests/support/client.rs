@@ -74,16 +74,24 @@ impl Client {
     pub(crate) fn connect(addr: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Self {
         let tcp = TcpStream::connect(addr).expect("the server listens");
         tcp.set_nodelay(true).expect("nodelay");
-        tcp.set_write_timeout(Some(PATIENCE)).expect("a write timeout");
+        tcp.set_write_timeout(Some(PATIENCE))
+            .expect("a write timeout");
         let io = match tls {
             None => Io::Plain(tcp),
             Some(config) => {
                 // By address, so that no server name is sent.
-                let session = ClientConnection::new(config.clone(), addr.ip().into()).expect("a session");
+                let session =
+                    ClientConnection::new(config.clone(), addr.ip().into()).expect("a session");
                 Io::Tls(Box::new(StreamOwned::new(session, tcp)))
             }
         };
-        Self { io, inbox: Vec::new(), payload: Vec::new(), framing: Framing::Over, continues: 0 }
+        Self {
+            io,
+            inbox: Vec::new(),
+            payload: Vec::new(),
+            framing: Framing::Over,
+            continues: 0,
+        }
     }
 
     pub(crate) fn tcp(&self) -> &TcpStream {
@@ -141,7 +149,8 @@ impl Client {
 
     /// Vanishes with RST.
     pub(crate) fn reset(self) {
-        rustix::net::sockopt::set_socket_linger(self.tcp(), Some(Duration::ZERO)).expect("linger 0");
+        rustix::net::sockopt::set_socket_linger(self.tcp(), Some(Duration::ZERO))
+            .expect("linger 0");
     }
 
     // === receiving ===
@@ -157,7 +166,10 @@ impl Client {
         loop {
             let head = self.any_head(until)?;
             if head.status == 100 {
-                assert_eq!(head.text, "HTTP/1.1 100 Continue\r\n\r\n", "a provisional response carries nothing");
+                assert_eq!(
+                    head.text, "HTTP/1.1 100 Continue\r\n\r\n",
+                    "a provisional response carries nothing"
+                );
                 self.continues += 1;
                 continue;
             }
@@ -172,7 +184,9 @@ impl Client {
 
     /// Waits for a `100 Continue` and nothing else: the server has taken the request.
     pub(crate) fn await_continue(&mut self) {
-        let head = self.any_head(Instant::now() + PATIENCE).expect("a provisional response");
+        let head = self
+            .any_head(Instant::now() + PATIENCE)
+            .expect("a provisional response");
         assert_eq!(head.status, 100, "{head:?}");
         self.continues += 1;
     }
@@ -181,12 +195,17 @@ impl Client {
         loop {
             if let Some(at) = self.inbox.windows(4).position(|w| w == b"\r\n\r\n") {
                 let text: Vec<u8> = self.inbox.drain(..at + 4).collect();
-                return Some(Head::parse(String::from_utf8(text).expect("a head is text")));
+                return Some(Head::parse(
+                    String::from_utf8(text).expect("a head is text"),
+                ));
             }
             match self.fill(until) {
                 Fill::Bytes => {}
                 Fill::End(End::Open) => return None,
-                Fill::End(end) => panic!("the connection ended ({end:?}) before a head; had {:?}", self.inbox),
+                Fill::End(end) => panic!(
+                    "the connection ended ({end:?}) before a head; had {:?}",
+                    self.inbox
+                ),
             }
         }
     }
@@ -202,7 +221,8 @@ impl Client {
     pub(crate) fn next_chunk(&mut self) -> Option<Vec<u8>> {
         assert_eq!(self.framing, Framing::Chunked);
         let line = self.line();
-        let size = usize::from_str_radix(&line, 16).unwrap_or_else(|_| panic!("a chunk size line: {line:?}"));
+        let size = usize::from_str_radix(&line, 16)
+            .unwrap_or_else(|_| panic!("a chunk size line: {line:?}"));
         let chunk = self.exactly(size);
         assert_eq!(self.line(), "", "a chunk ends with CR LF");
         if size == 0 {
@@ -261,11 +281,18 @@ impl Client {
     /// Nothing comes for a while, and the connection stays up.
     #[track_caller]
     pub(crate) fn assert_silent(&mut self, time: Duration) {
-        assert!(self.inbox.is_empty(), "unexpected: {:?}", String::from_utf8_lossy(&self.inbox));
+        assert!(
+            self.inbox.is_empty(),
+            "unexpected: {:?}",
+            String::from_utf8_lossy(&self.inbox)
+        );
         match self.fill(Instant::now() + time) {
             Fill::End(End::Open) => {}
             Fill::End(end) => panic!("expected silence, the connection ended: {end:?}"),
-            Fill::Bytes => panic!("expected silence, got {:?}", String::from_utf8_lossy(&self.inbox)),
+            Fill::Bytes => panic!(
+                "expected silence, got {:?}",
+                String::from_utf8_lossy(&self.inbox)
+            ),
         }
     }
 
@@ -305,7 +332,10 @@ impl Client {
 
     fn more(&mut self, until: Instant) {
         if let Fill::End(end) = self.fill(until) {
-            panic!("the body stopped short: {end:?}, {} bytes at hand", self.inbox.len());
+            panic!(
+                "the body stopped short: {end:?}, {} bytes at hand",
+                self.inbox.len()
+            );
         }
     }
 
@@ -313,7 +343,9 @@ impl Client {
         let mut bytes = [0; 64 << 10];
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            self.tcp().set_read_timeout(Some(left.max(Duration::from_millis(1)))).expect("a read timeout");
+            self.tcp()
+                .set_read_timeout(Some(left.max(Duration::from_millis(1))))
+                .expect("a read timeout");
             let outcome = match &mut self.io {
                 Io::Plain(tcp) => tcp.read(&mut bytes),
                 Io::Tls(tls) => tls.read(&mut bytes),
@@ -326,10 +358,14 @@ impl Client {
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::Interrupted => continue,
-                    ErrorKind::WouldBlock | ErrorKind::TimedOut if Instant::now() < until => continue,
+                    ErrorKind::WouldBlock | ErrorKind::TimedOut if Instant::now() < until => {
+                        continue;
+                    }
                     ErrorKind::WouldBlock | ErrorKind::TimedOut => Fill::End(End::Open),
                     ErrorKind::UnexpectedEof => Fill::End(End::Truncated),
-                    ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::ConnectionAborted => Fill::End(End::Reset),
+                    ErrorKind::ConnectionReset
+                    | ErrorKind::BrokenPipe
+                    | ErrorKind::ConnectionAborted => Fill::End(End::Reset),
                     _ => panic!("{error}"),
                 },
             };
@@ -339,13 +375,21 @@ impl Client {
 
 impl Head {
     fn parse(text: String) -> Self {
-        let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-        Self { status: status.unwrap_or_else(|| panic!("a status line: {text:?}")), text }
+        let status = text
+            .strip_prefix("HTTP/1.1 ")
+            .and_then(|rest| rest.get(..3)?.parse().ok());
+        Self {
+            status: status.unwrap_or_else(|| panic!("a status line: {text:?}")),
+            text,
+        }
     }
 
     /// A field by its exact name, in the case that peers were promised.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.text.split("\r\n").skip(1).find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        self.text
+            .split("\r\n")
+            .skip(1)
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
     /// Asserts one field's value, or with `None` its absence in any case.
@@ -354,7 +398,11 @@ impl Head {
         assert_eq!(self.get(name), value, "{name} in {}", self.text);
         if value.is_none() {
             let like = format!("\r\n{}:", name.to_ascii_lowercase());
-            assert!(!self.text.to_ascii_lowercase().contains(&like), "{name} in {}", self.text);
+            assert!(
+                !self.text.to_ascii_lowercase().contains(&like),
+                "{name} in {}",
+                self.text
+            );
         }
         self
     }
@@ -400,7 +448,10 @@ impl Response {
     /// Asserts an answer in the form of Go's `http.Error`.
     #[track_caller]
     pub(crate) fn is_error(&self, status: u16, message: &str) -> &Self {
-        self.head.is(status).has("Content-Type", Some("text/plain; charset=utf-8")).has("X-Content-Type-Options", Some("nosniff"));
+        self.head
+            .is(status)
+            .has("Content-Type", Some("text/plain; charset=utf-8"))
+            .has("X-Content-Type-Options", Some("nosniff"));
         assert_eq!(self.text(), format!("{message}\n"));
         self
     }

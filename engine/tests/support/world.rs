@@ -18,7 +18,12 @@ use super::{Client, Response, ms, tls};
 const EXECUTORS_MAX: usize = 8;
 
 /// The four shapes: whether under TLS, and how many shards.
-const SHAPES: [(bool, usize, &str); 4] = [(false, 1, "plain-1"), (false, 2, "plain-2"), (true, 1, "tls-1"), (true, 2, "tls-2")];
+const SHAPES: [(bool, usize, &str); 4] = [
+    (false, 1, "plain-1"),
+    (false, 2, "plain-2"),
+    (true, 1, "tls-1"),
+    (true, 2, "tls-2"),
+];
 
 /// A running engine and all that is needed to talk to it.
 pub(crate) struct World {
@@ -34,7 +39,8 @@ pub(crate) struct World {
 pub(crate) fn for_each_world(test: impl Fn(&World) + Sync) {
     static SHARED: [OnceLock<World>; 4] = [const { OnceLock::new() }; 4];
     in_each_shape(|index| {
-        let world = SHARED[index].get_or_init(|| World::start(index, &|config| config.trickle.abort_grace = ms(1500)));
+        let world = SHARED[index]
+            .get_or_init(|| World::start(index, &|config| config.trickle.abort_grace = ms(1500)));
         test(world);
         assert_eq!(world.handle.metrics().panics, 0);
     });
@@ -53,10 +59,18 @@ fn in_each_shape(run: impl Fn(usize) + Sync) {
     std::thread::scope(|scope| {
         let run = &run;
         let threads: Vec<_> = (0..SHAPES.len())
-            .map(|index| std::thread::Builder::new().name(SHAPES[index].2.to_owned()).spawn_scoped(scope, move || run(index)).expect("a thread"))
+            .map(|index| {
+                std::thread::Builder::new()
+                    .name(SHAPES[index].2.to_owned())
+                    .spawn_scoped(scope, move || run(index))
+                    .expect("a thread")
+            })
             .collect();
-        let failed: Vec<_> =
-            threads.into_iter().zip(SHAPES).filter_map(|(thread, shape)| thread.join().is_err().then_some(shape.2)).collect();
+        let failed: Vec<_> = threads
+            .into_iter()
+            .zip(SHAPES)
+            .filter_map(|(thread, shape)| thread.join().is_err().then_some(shape.2))
+            .collect();
         assert!(failed.is_empty(), "failed in {failed:?}");
     });
 }
@@ -95,7 +109,14 @@ impl World {
         set(&mut config);
         let handle = Engine::start(config, Arc::new(Door)).expect("the engine starts");
         let addr = handle.local_addr();
-        Self { handle, addr, tls: with_tls.then(|| tls::client(&[])), shards, label, _permits: permits }
+        Self {
+            handle,
+            addr,
+            tls: with_tls.then(|| tls::client(&[])),
+            shards,
+            label,
+            _permits: permits,
+        }
     }
 
     pub(crate) fn metrics(&self) -> Metrics {
@@ -141,9 +162,13 @@ impl World {
             mime: mime.to_owned(),
             owner_token: owner_token.map(str::to_owned),
         };
-        self.handle.submit(command, Reply::new(move |outcome| drop(to.send(outcome))));
+        self.handle
+            .submit(command, Reply::new(move |outcome| drop(to.send(outcome))));
         let answer = answer.recv_timeout(ms(5000)).expect("the engine answers");
-        assert!(matches!(answer, Ok(Answer::Done | Answer::Already)), "{answer:?}");
+        assert!(
+            matches!(answer, Ok(Answer::Done | Answer::Already)),
+            "{answer:?}"
+        );
     }
 
     // === requests ===
@@ -177,16 +202,28 @@ impl World {
 
     /// As [`World::post`], with more fields.
     pub(crate) fn post_with(&self, name: &str, seq: impl Display, fields: &str) -> Client {
-        let mut client =
-            self.send(format!("{}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n{fields}\r\n", line("POST", name, seq)));
+        let mut client = self.send(format!(
+            "{}Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n{fields}\r\n",
+            line("POST", name, seq)
+        ));
         client.await_continue();
         client
     }
 
     /// Publishes a whole segment.
-    pub(crate) fn publish(&self, name: &str, seq: impl Display, body: impl AsRef<[u8]>) -> Response {
+    pub(crate) fn publish(
+        &self,
+        name: &str,
+        seq: impl Display,
+        body: impl AsRef<[u8]>,
+    ) -> Response {
         let body = body.as_ref();
-        let mut text = format!("{}Content-Length: {}\r\n\r\n", line("POST", name, seq), body.len()).into_bytes();
+        let mut text = format!(
+            "{}Content-Length: {}\r\n\r\n",
+            line("POST", name, seq),
+            body.len()
+        )
+        .into_bytes();
         text.extend_from_slice(body);
         self.ask(text)
     }
@@ -194,7 +231,10 @@ impl World {
     /// Publishes segments `0..n`; segment `i` says so.
     pub(crate) fn publish_upto(&self, name: &str, n: u64) {
         for seq in 0..n {
-            self.publish(name, seq, format!("segment {seq}")).head.is(200).seq(seq as i64);
+            self.publish(name, seq, format!("segment {seq}"))
+                .head
+                .is(200)
+                .seq(seq as i64);
         }
     }
 
@@ -210,13 +250,18 @@ impl World {
     #[track_caller]
     pub(crate) fn next(&self, name: &str) -> u64 {
         let response = self.get(name, "next").response();
-        response.head.is(200).has("Lp-Trickle-Latest", Some(&response.text()));
+        response
+            .head
+            .is(200)
+            .has("Lp-Trickle-Latest", Some(&response.text()));
         response.text().parse().expect("a number")
     }
 
     /// Deletes a channel, or with `name/seq` a segment.
     pub(crate) fn delete(&self, path: &str) -> Response {
-        self.ask(format!("DELETE /ai/trickle/{path} HTTP/1.1\r\nHost: x\r\n\r\n"))
+        self.ask(format!(
+            "DELETE /ai/trickle/{path} HTTP/1.1\r\nHost: x\r\n\r\n"
+        ))
     }
 
     /// A publisher and its reader still get through, on every shard.
@@ -255,8 +300,16 @@ impl Control for Door {
 
     fn visit(&self, visitor: Visitor) -> Result<(), Visitor> {
         use std::io::Write as _;
-        let Visitor { stream, kind, prefix, .. } = visitor;
-        let answer = format!("HTTP/1.1 200 Visitor\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", prefix.len());
+        let Visitor {
+            stream,
+            kind,
+            prefix,
+            ..
+        } = visitor;
+        let answer = format!(
+            "HTTP/1.1 200 Visitor\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            prefix.len()
+        );
         let wire = [answer.as_bytes(), &prefix].concat();
         let _ = match kind {
             StreamKind::Tcp => std::net::TcpStream::from(stream).write_all(&wire),
@@ -275,7 +328,9 @@ static FREED: Condvar = Condvar::new();
 impl Permits {
     fn take(n: usize) -> Self {
         let in_use = IN_USE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut in_use = FREED.wait_while(in_use, |in_use| *in_use + n > EXECUTORS_MAX).unwrap_or_else(PoisonError::into_inner);
+        let mut in_use = FREED
+            .wait_while(in_use, |in_use| *in_use + n > EXECUTORS_MAX)
+            .unwrap_or_else(PoisonError::into_inner);
         *in_use += n;
         Self(n)
     }

@@ -117,7 +117,9 @@ impl<S: Span> Channel<S> {
     }
 
     pub(crate) fn segment(&self, seq: u64) -> Option<&SegmentRef<S>> {
-        self.slots[slot_of(seq)].as_ref().filter(|segment| segment.borrow().seq() == seq)
+        self.slots[slot_of(seq)]
+            .as_ref()
+            .filter(|segment| segment.borrow().seq() == seq)
     }
 
     /// Segments in their slots.
@@ -131,7 +133,14 @@ impl<S: Span> Channel<S> {
     }
 
     /// Decides where a POST of `seq` goes, and makes room for it.
-    pub(crate) fn admit(&mut self, seq: u64, reset: bool, grace_ms: u64, now: Millis, out: &mut Changes<S>) -> Admission<S> {
+    pub(crate) fn admit(
+        &mut self,
+        seq: u64,
+        reset: bool,
+        grace_ms: u64,
+        now: Millis,
+        out: &mut Changes<S>,
+    ) -> Admission<S> {
         let out_of_window = seq.saturating_add(SLOTS as u64) <= self.next_write;
         let lost = self.publishers == 0;
         let restarts = lost && seq == 0 && self.next_write > 1;
@@ -203,7 +212,12 @@ impl<S: Span> Channel<S> {
     }
 
     fn close_lower(&mut self, seq: u64, out: &mut Changes<S>) {
-        for segment in self.slots.iter().flatten().filter(|segment| segment.borrow().seq() < seq) {
+        for segment in self
+            .slots
+            .iter()
+            .flatten()
+            .filter(|segment| segment.borrow().seq() < seq)
+        {
             out.close(segment);
         }
     }
@@ -220,9 +234,15 @@ impl<S: Span> Channel<S> {
         let oldest = self
             .slots
             .iter_mut()
-            .filter(|slot| slot.as_ref().is_some_and(|s| s.borrow().seq() != keep && s.borrow().is_closed() && s.borrow().bytes() > 0))
+            .filter(|slot| {
+                slot.as_ref().is_some_and(|s| {
+                    s.borrow().seq() != keep && s.borrow().is_closed() && s.borrow().bytes() > 0
+                })
+            })
             .min_by_key(|slot| slot.as_ref().map(|s| s.borrow().seq()));
-        let Some(old) = oldest.and_then(Option::take) else { return false };
+        let Some(old) = oldest.and_then(Option::take) else {
+            return false;
+        };
         self.retire(old, out);
         true
     }
@@ -262,7 +282,10 @@ pub(crate) struct Changes<S> {
 
 impl<S> Default for Changes<S> {
     fn default() -> Self {
-        Self { woken: Vec::new(), evicted: Vec::new() }
+        Self {
+            woken: Vec::new(),
+            evicted: Vec::new(),
+        }
     }
 }
 

@@ -111,7 +111,10 @@ enum Phase<S> {
     Publish(Box<Publish<S>>),
     Subscribe(Box<Subscribe<S>>),
     /// Answered; the unwanted rest of the request body is read away.
-    Discard { body: Body, left: u32 },
+    Discard {
+        body: Body,
+        left: u32,
+    },
     /// Answered with `Connection: close`; waiting for the client to close, or for the time to pass.
     Linger,
     Closed,
@@ -160,7 +163,9 @@ impl<S: Span> Conn<S> {
     pub fn wants(&self) -> Wants {
         match &self.phase {
             Phase::Closed => Wants::Close,
-            Phase::Idle | Phase::Decide | Phase::Discard { .. } if !self.outbox.is_empty() => Wants::Drain,
+            Phase::Idle | Phase::Decide | Phase::Discard { .. } if !self.outbox.is_empty() => {
+                Wants::Drain
+            }
             Phase::Publish(_) => Wants::Span,
             Phase::Subscribe(_) if self.inbox.len() >= PIPELINE_BYTES_MAX => Wants::Drain,
             _ => Wants::Bytes,
@@ -169,8 +174,10 @@ impl<S: Span> Conn<S> {
 
     /// Whether something waits to be sent.
     pub fn has_output(&self) -> bool {
-        let pending = |subscribe: &Subscribe<S>| subscribe.delivery.is_pending(&subscribe.segment.borrow());
-        !self.outbox.is_empty() || matches!(&self.phase, Phase::Subscribe(subscribe) if pending(subscribe))
+        let pending =
+            |subscribe: &Subscribe<S>| subscribe.delivery.is_pending(&subscribe.segment.borrow());
+        !self.outbox.is_empty()
+            || matches!(&self.phase, Phase::Subscribe(subscribe) if pending(subscribe))
     }
 
     /// Whether the write side may be shut down: all is sent and nothing will follow.
@@ -180,7 +187,9 @@ impl<S: Span> Conn<S> {
 
     /// Whether bytes of a next request are at hand and may be looked at: call [`Conn::handle_bytes`] with nothing new.
     pub fn has_request_bytes(&self) -> bool {
-        matches!(self.phase, Phase::Idle) && self.outbox.is_empty() && self.inbox.len() > self.looked_at
+        matches!(self.phase, Phase::Idle)
+            && self.outbox.is_empty()
+            && self.inbox.len() > self.looked_at
     }
 
     /// Requests served or begun on this connection.
@@ -226,7 +235,11 @@ impl<S: Span> Conn<S> {
                     self.since = now;
                 }
                 self.inbox.extend_from_slice(bytes);
-                if matches!(self.phase, Phase::Idle) && self.outbox.is_empty() { self.look(base, now) } else { Step::Continue }
+                if matches!(self.phase, Phase::Idle) && self.outbox.is_empty() {
+                    self.look(base, now)
+                } else {
+                    Step::Continue
+                }
             }
             Phase::Discard { body, left } => {
                 let mut at = 0;
@@ -258,21 +271,33 @@ impl<S: Span> Conn<S> {
 
     fn look(&mut self, base: &str, now: Millis) -> Step {
         // RFC 9112 section 2.2: empty lines before a request are skipped.
-        let blank = self.inbox.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let blank = self
+            .inbox
+            .iter()
+            .take_while(|b| matches!(b, b'\r' | b'\n'))
+            .count();
         self.inbox.drain(..blank);
         if self.inbox.is_empty() {
             self.inbox = Vec::new();
             return Step::Continue;
         }
         match parse(base, &self.inbox) {
-            Parsed::Partial if self.inbox.len() > self.timing.head_bytes_max => self.refuse(431, "Request header too large", now),
+            Parsed::Partial if self.inbox.len() > self.timing.head_bytes_max => {
+                self.refuse(431, "Request header too large", now)
+            }
             Parsed::Partial => self.looked_at = self.inbox.len(),
             Parsed::Bad(status, why) => self.refuse(status, why, now),
             Parsed::Elsewhere => {
                 self.phase = Phase::Decide;
                 return Step::Elsewhere;
             }
-            Parsed::Trickle { request, head_bytes } => {
+            Parsed::Trickle { head_bytes, .. } if head_bytes > self.timing.head_bytes_max => {
+                self.refuse(431, "Request header too large", now);
+            }
+            Parsed::Trickle {
+                request,
+                head_bytes,
+            } => {
                 self.head_bytes = head_bytes;
                 self.phase = Phase::Decide;
                 return Step::Request(Box::new(request));
@@ -292,7 +317,12 @@ impl<S: Span> Conn<S> {
         self.since = now;
         match request.action {
             Action::Create => {
-                let outcome = hub.create_remotely(&request.name, &request.mime, request.token.as_deref(), now);
+                let outcome = hub.create_remotely(
+                    &request.name,
+                    &request.mime,
+                    request.token.as_deref(),
+                    now,
+                );
                 self.answer_outcome(&request, outcome, now);
             }
             Action::DeleteChannel => {
@@ -316,7 +346,14 @@ impl<S: Span> Conn<S> {
     }
 
     fn begin_publish(&mut self, hub: &mut Hub<S>, request: &Request, seq: Seq, now: Millis) {
-        match hub.publish(&request.name, seq, request.reset, &request.mime, request.token.as_deref(), now) {
+        match hub.publish(
+            &request.name,
+            seq,
+            request.reset,
+            &request.mime,
+            request.token.as_deref(),
+            now,
+        ) {
             Err(refusal) => {
                 // The close wakes clients that opened this request long before they have anything to send.
                 let (status, text) = refusal.answer();
@@ -350,7 +387,10 @@ impl<S: Span> Conn<S> {
                 let (status, text) = refusal.answer();
                 self.answer_error(request, status, text, now);
             }
-            Ok(Subscribed::Missing { latest, seq: resolved }) => {
+            Ok(Subscribed::Missing {
+                latest,
+                seq: resolved,
+            }) => {
                 let raw = match seq {
                     Seq::At(n) => i64::try_from(n).unwrap_or(i64::MAX),
                     Seq::Next => -1,
@@ -362,12 +402,23 @@ impl<S: Span> Conn<S> {
                     .field("Lp-Trickle-Resolved", resolved);
                 self.answer(request, head, "Entry not found", now);
             }
-            Ok(Subscribed::Found { channel, segment, latest }) => {
+            Ok(Subscribed::Found {
+                channel,
+                segment,
+                latest,
+            }) => {
                 // A body on a GET means nothing and is not waited for: such a connection ends with its answer.
                 let keep_alive = request.keep_alive && request.body == Body::Done;
                 let delivery = Delivery::new(request.http11, now);
                 let head_only = request.head_only;
-                self.phase = Phase::Subscribe(Box::new(Subscribe { channel, segment, latest, keep_alive, head_only, delivery }));
+                self.phase = Phase::Subscribe(Box::new(Subscribe {
+                    channel,
+                    segment,
+                    latest,
+                    keep_alive,
+                    head_only,
+                    delivery,
+                }));
                 self.handle_wake(hub, now);
             }
         }
@@ -375,14 +426,18 @@ impl<S: Span> Conn<S> {
 
     /// Takes payload that lies in a page. Call only when [`Wants::Span`] was said.
     pub fn handle_span(&mut self, hub: &mut Hub<S>, span: &S, now: Millis) {
-        let Phase::Publish(publish) = &mut self.phase else { return };
+        let Phase::Publish(publish) = &mut self.phase else {
+            return;
+        };
         let bytes = span.bytes();
         let mut at = 0;
         self.since = now;
         loop {
             match publish.body.next(bytes, &mut at) {
                 Ok(Piece::Payload(range)) => {
-                    if hub.append(&mut publish.publisher, span.slice(range), now) == Appended::Capped {
+                    if hub.append(&mut publish.publisher, span.slice(range), now)
+                        == Appended::Capped
+                    {
                         return self.end_capped(hub, 413, now);
                     }
                 }
@@ -392,7 +447,9 @@ impl<S: Span> Conn<S> {
                     return self.end_publish(hub, now);
                 }
                 Err(_) => {
-                    if let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Closed) {
+                    if let Phase::Publish(publish) =
+                        core::mem::replace(&mut self.phase, Phase::Closed)
+                    {
                         hub.abort(publish.publisher, now);
                     }
                     return self.refuse(400, "Malformed chunked body", now);
@@ -422,7 +479,9 @@ impl<S: Span> Conn<S> {
         match core::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Publish(publish) => hub.abort(publish.publisher, now),
             // It may still read its answer.
-            Phase::Idle | Phase::Discard { .. } if !self.outbox.is_empty() => self.phase = Phase::Linger,
+            Phase::Idle | Phase::Discard { .. } if !self.outbox.is_empty() => {
+                self.phase = Phase::Linger
+            }
             _ => {}
         }
     }
@@ -435,7 +494,11 @@ impl<S: Span> Conn<S> {
                 if closed {
                     self.end_turned_away(hub, now);
                 } else {
-                    publish.publisher.segment.borrow_mut().wait(self.waiter, &mut self.ticket);
+                    publish
+                        .publisher
+                        .segment
+                        .borrow_mut()
+                        .wait(self.waiter, &mut self.ticket);
                 }
             }
             Phase::Subscribe(_) => self.wake_subscriber(now),
@@ -455,7 +518,16 @@ impl<S: Span> Conn<S> {
                     self.outbox.extend_from_slice(CONTINUE);
                 }
             }
-            Phase::Idle if !self.inbox.is_empty() && self.outbox.is_empty() => self.refuse(408, "Request timeout", now),
+            Phase::Subscribe(subscribe)
+                if !Hub::is_evicted(&subscribe.channel, &subscribe.segment) =>
+            {
+                subscribe.delivery.look_again(now);
+            }
+            Phase::Idle if !self.inbox.is_empty() && self.outbox.is_empty() => {
+                self.refuse(408, "Request timeout", now)
+            }
+            // Under TLS a silent end looks like an attack: it is said.
+            Phase::Idle if self.outbox.is_empty() => self.linger(now),
             _ => self.close(hub, now),
         }
     }
@@ -467,9 +539,10 @@ impl<S: Span> Conn<S> {
             Phase::Linger if self.outbox.is_empty() => Some(self.since.plus(LINGER_MS)),
             Phase::Publish(publish) => (!publish.publisher.started).then_some(publish.continue_at),
             Phase::Subscribe(subscribe) => {
-                let evicted = Hub::is_evicted(&subscribe.channel, &subscribe.segment);
-                let pending = !self.outbox.is_empty() || subscribe.delivery.is_pending(&subscribe.segment.borrow());
-                (evicted && pending).then(|| subscribe.delivery.progress_at().plus(self.timing.lag_ms))
+                // Nobody tells a stuck reader when its segment leaves the window, so one that is still held looks again.
+                let pending = !self.outbox.is_empty()
+                    || subscribe.delivery.is_pending(&subscribe.segment.borrow());
+                pending.then(|| subscribe.delivery.progress_at().plus(self.timing.lag_ms))
             }
             _ if !self.outbox.is_empty() => Some(self.since.plus(ANSWER_MS)),
             Phase::Idle if !self.inbox.is_empty() => Some(self.since.plus(self.timing.head_ms)),
@@ -487,29 +560,48 @@ impl<S: Span> Conn<S> {
     // === ends of requests ===
 
     fn end_publish(&mut self, hub: &mut Hub<S>, now: Millis) {
-        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else { return };
-        let Publish { publisher, seq, keep_alive, .. } = *publish;
+        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
+        let Publish {
+            publisher,
+            seq,
+            keep_alive,
+            ..
+        } = *publish;
         let (started, channel) = (publisher.started, publisher.channel.clone());
         hub.finish(publisher, now);
         if started {
             let head = Head::new(200).field("Lp-Trickle-Seq", seq);
-            let head = if keep_alive { head } else { head.field("Connection", "close") };
+            let head = if keep_alive {
+                head
+            } else {
+                head.field("Connection", "close")
+            };
             self.outbox.extend_from_slice(&head.with_body("", false));
-            if keep_alive { self.idle(now) } else { self.linger(now) }
+            if keep_alive {
+                self.idle(now)
+            } else {
+                self.linger(now)
+            }
         } else {
             self.turn_away(200, seq, channel.borrow().is_closed(), now);
         }
     }
 
     fn end_turned_away(&mut self, hub: &mut Hub<S>, now: Millis) {
-        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else { return };
+        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
         let channel = publish.publisher.channel.clone();
         hub.leave(publish.publisher, now);
         self.turn_away(200, publish.seq, channel.borrow().is_closed(), now);
     }
 
     fn end_capped(&mut self, hub: &mut Hub<S>, status: u16, now: Millis) {
-        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else { return };
+        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
         hub.finish(publish.publisher, now);
         self.turn_away(status, publish.seq, false, now);
     }
@@ -539,7 +631,9 @@ impl<S: Span> Conn<S> {
             None => self.answer_error(request, 404, Refusal::NotFound.answer().1, now),
             Some(channel) => {
                 let next = channel.borrow().next_write();
-                let head = Head::new(200).field("Content-Type", "text/plain; charset=utf-8").field("Lp-Trickle-Latest", next);
+                let head = Head::new(200)
+                    .field("Content-Type", "text/plain; charset=utf-8")
+                    .field("Lp-Trickle-Latest", next);
                 self.answer(request, head, &alloc::format!("{next}"), now);
             }
         }
@@ -551,8 +645,13 @@ impl<S: Span> Conn<S> {
     }
 
     fn answer(&mut self, request: &Request, head: Head, body: &str, now: Millis) {
-        let head = if request.keep_alive { head } else { head.field("Connection", "close") };
-        self.outbox.extend_from_slice(&head.with_body(body, request.head_only));
+        let head = if request.keep_alive {
+            head
+        } else {
+            head.field("Connection", "close")
+        };
+        self.outbox
+            .extend_from_slice(&head.with_body(body, request.head_only));
         match request.body {
             _ if !request.keep_alive => self.linger(now),
             Body::Done => self.idle(now),
@@ -579,7 +678,12 @@ impl<S: Span> Conn<S> {
                             self.inbox.extend_from_slice(&inbox[at..]);
                             self.idle(now);
                         }
-                        None => self.phase = Phase::Discard { body, left: DISCARD_BYTES_MAX },
+                        None => {
+                            self.phase = Phase::Discard {
+                                body,
+                                left: DISCARD_BYTES_MAX,
+                            }
+                        }
                     }
                 }
             }
@@ -589,7 +693,8 @@ impl<S: Span> Conn<S> {
     /// Answers a request that is not served, and closes.
     pub fn refuse(&mut self, status: u16, why: &str, now: Millis) {
         let (head, body) = text_error(status, why);
-        self.outbox.extend_from_slice(&head.field("Connection", "close").with_body(&body, false));
+        self.outbox
+            .extend_from_slice(&head.field("Connection", "close").with_body(&body, false));
         self.inbox = Vec::new();
         self.linger(now);
     }

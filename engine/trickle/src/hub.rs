@@ -80,7 +80,10 @@ impl Refusal {
             Self::NotFound => (404, "Stream not found"),
             Self::InvalidStream => (400, "Invalid stream"),
             Self::NoSuchSegment => (400, "Nonexistent segment"),
-            Self::NotOwner => (403, "Forbidden: this channel can only be deleted by its owner"),
+            Self::NotOwner => (
+                403,
+                "Forbidden: this channel can only be deleted by its owner",
+            ),
             Self::TooManyChannels => (503, "Too many channels"),
         }
     }
@@ -220,7 +223,13 @@ impl<S: Span> Hub<S> {
     ///
     /// # Errors
     /// [`Refusal::TooManyChannels`].
-    pub fn create(&mut self, name: &str, mime: &str, owner: Option<&str>, now: Millis) -> Result<bool, Refusal> {
+    pub fn create(
+        &mut self,
+        name: &str,
+        mime: &str,
+        owner: Option<&str>,
+        now: Millis,
+    ) -> Result<bool, Refusal> {
         if self.channels.contains_key(name) {
             return Ok(false);
         }
@@ -237,7 +246,13 @@ impl<S: Span> Hub<S> {
     ///
     /// # Errors
     /// [`Refusal::NotFound`] when it is not there and may not be made.
-    pub fn create_remotely(&mut self, name: &str, mime: &str, owner: Option<&str>, now: Millis) -> Result<(), Refusal> {
+    pub fn create_remotely(
+        &mut self,
+        name: &str,
+        mime: &str,
+        owner: Option<&str>,
+        now: Millis,
+    ) -> Result<(), Refusal> {
         if self.channels.contains_key(name) {
             return Ok(());
         }
@@ -268,7 +283,11 @@ impl<S: Span> Hub<S> {
             Some(owner) if self.config.owner_delete => name::token_matches(owner, token),
             _ => true,
         };
-        if allowed { self.delete(name) } else { Err(Refusal::NotOwner) }
+        if allowed {
+            self.delete(name)
+        } else {
+            Err(Refusal::NotOwner)
+        }
     }
 
     /// Closes every channel: the server stops.
@@ -280,8 +299,13 @@ impl<S: Span> Hub<S> {
 
     fn announce(&mut self, verb: &str, name: &str) {
         // The feed's own making is its first entry; a queue nobody drains must not grow.
-        if self.config.changefeed && self.announcements.len() < self.config.channels_max.saturating_mul(2) {
-            self.announcements.push(format!("{{\"{verb}\":[\"{}\"]}}", name.replace('\\', "\\\\").replace('"', "\\\"")));
+        if self.config.changefeed
+            && self.announcements.len() < self.config.channels_max.saturating_mul(2)
+        {
+            self.announcements.push(format!(
+                "{{\"{verb}\":[\"{}\"]}}",
+                name.replace('\\', "\\\\").replace('"', "\\\"")
+            ));
         }
     }
 
@@ -296,7 +320,15 @@ impl<S: Span> Hub<S> {
     ///
     /// # Errors
     /// [`Refusal::NotFound`], [`Refusal::TooManyChannels`].
-    pub fn publish(&mut self, name: &str, seq: Seq, reset: bool, mime: &str, owner: Option<&str>, now: Millis) -> Result<Published<S>, Refusal> {
+    pub fn publish(
+        &mut self,
+        name: &str,
+        seq: Seq,
+        reset: bool,
+        mime: &str,
+        owner: Option<&str>,
+        now: Millis,
+    ) -> Result<Published<S>, Refusal> {
         self.create_remotely(name, mime, owner, now)?;
         let channel = self.channels.get(name).ok_or(Refusal::NotFound)?.clone();
         let mut guard = channel.borrow_mut();
@@ -305,13 +337,23 @@ impl<S: Span> Hub<S> {
             Seq::Next => guard.head(),
             Seq::Current => guard.current(),
         };
-        let segment = match guard.admit(seq, reset, self.config.abort_grace_ms, now, &mut self.changes) {
+        let segment = match guard.admit(
+            seq,
+            reset,
+            self.config.abort_grace_ms,
+            now,
+            &mut self.changes,
+        ) {
             Admission::Segment(segment) => segment,
             Admission::Stale => return Ok(Published::Stale { seq }),
         };
         guard.attach(&segment);
         drop(guard);
-        Ok(Published::Open(Publisher { channel, segment, started: false }))
+        Ok(Published::Open(Publisher {
+            channel,
+            segment,
+            started: false,
+        }))
     }
 
     /// Adds payload to a publisher's segment.
@@ -335,8 +377,15 @@ impl<S: Span> Hub<S> {
         }
         let mut channel = publisher.channel.borrow_mut();
         channel.active_at = now;
-        while channel.bytes() + len > self.config.channel_bytes_max && channel.drop_oldest(seq, &mut self.changes) {}
+        while channel.bytes() + len > self.config.channel_bytes_max
+            && channel.drop_oldest(seq, &mut self.changes)
+        {}
+        let full = channel.bytes() + len > self.config.channel_bytes_max;
         drop(channel);
+        if full {
+            self.cap(publisher);
+            return Appended::Capped;
+        }
         let mut segment = publisher.segment.borrow_mut();
         segment.append(span);
         segment.wake_into(&mut self.changes.woken);
@@ -351,7 +400,11 @@ impl<S: Span> Hub<S> {
 
     /// The publisher has sent its whole body. The segment closes unless another publisher is in mid-body on it.
     pub fn finish(&mut self, publisher: Publisher<S>, now: Millis) {
-        let Publisher { channel, segment, started } = publisher;
+        let Publisher {
+            channel,
+            segment,
+            started,
+        } = publisher;
         let seq = segment.borrow().seq();
         let mut channel = channel.borrow_mut();
         if !started {
@@ -365,7 +418,11 @@ impl<S: Span> Hub<S> {
 
     /// The publisher was turned away before it sent a byte, because its segment closed.
     pub fn leave(&mut self, publisher: Publisher<S>, now: Millis) {
-        let Publisher { channel, segment, started } = publisher;
+        let Publisher {
+            channel,
+            segment,
+            started,
+        } = publisher;
         let seq = segment.borrow().seq();
         let mut channel = channel.borrow_mut();
         if !channel.is_closed() {
@@ -376,7 +433,11 @@ impl<S: Span> Hub<S> {
 
     /// The publisher vanished. A segment with bytes waits for it to come back; one without just stays open.
     pub fn abort(&mut self, publisher: Publisher<S>, now: Millis) {
-        let Publisher { channel, segment, started } = publisher;
+        let Publisher {
+            channel,
+            segment,
+            started,
+        } = publisher;
         channel.borrow_mut().detach(&segment, started, now);
         let mut guard = segment.borrow_mut();
         if started && !guard.is_closed() {
@@ -393,7 +454,12 @@ impl<S: Span> Hub<S> {
     ///
     /// # Errors
     /// [`Refusal::NotFound`].
-    pub fn publish_whole(&mut self, name: &str, body: impl IntoIterator<Item = S>, now: Millis) -> Result<u64, Refusal> {
+    pub fn publish_whole(
+        &mut self,
+        name: &str,
+        body: impl IntoIterator<Item = S>,
+        now: Millis,
+    ) -> Result<u64, Refusal> {
         let mut publisher = self.open_local(name, now)?;
         let seq = publisher.segment.borrow().seq();
         for span in body {
@@ -412,12 +478,17 @@ impl<S: Span> Hub<S> {
         let channel = self.channels.get(name).ok_or(Refusal::NotFound)?.clone();
         let mut guard = channel.borrow_mut();
         let seq = guard.head();
-        let Admission::Segment(segment) = guard.admit(seq, false, u64::MAX, now, &mut self.changes) else {
+        let Admission::Segment(segment) = guard.admit(seq, false, u64::MAX, now, &mut self.changes)
+        else {
             return Err(Refusal::NotFound);
         };
         guard.attach(&segment);
         drop(guard);
-        Ok(Publisher { channel, segment, started: false })
+        Ok(Publisher {
+            channel,
+            segment,
+            started: false,
+        })
     }
 
     // === subscribing ===
@@ -438,7 +509,11 @@ impl<S: Span> Hub<S> {
         let found = guard.lookup(seq, &mut self.changes);
         drop(guard);
         Ok(match found {
-            Lookup::Segment(segment) => Subscribed::Found { channel, segment, latest },
+            Lookup::Segment(segment) => Subscribed::Found {
+                channel,
+                segment,
+                latest,
+            },
             Lookup::Missing => Subscribed::Missing { latest, seq },
         })
     }
@@ -472,12 +547,17 @@ impl<S: Span> Hub<S> {
                 Some(_) => true,
             }
         });
-        self.changes.evicted.retain(|segment| segment.strong_count() > 0);
+        self.changes
+            .evicted
+            .retain(|segment| segment.strong_count() > 0);
 
         let idle: Vec<Box<str>> = self
             .channels
             .iter()
-            .filter(|(name, channel)| !name.starts_with('_') && now.since(channel.borrow().active_at) > self.config.idle_ms)
+            .filter(|(name, channel)| {
+                !name.starts_with('_')
+                    && now.since(channel.borrow().active_at) > self.config.idle_ms
+            })
             .map(|(name, _)| name.clone())
             .collect();
         for name in idle {

@@ -16,7 +16,9 @@ const SUFFIXES: [&str; 4] = ["-out", "-control", "-events", "-data"];
 pub fn is_legal(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
-        && name.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'~' | b'?' | b'#' | b'%'))
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_graphic() && !matches!(b, b'/' | b'~' | b'?' | b'#' | b'%'))
 }
 
 /// Splits `name~token` into the name and the token.
@@ -30,7 +32,10 @@ pub fn split_token(segment: &str) -> (&str, Option<&str>) {
 /// Compares an owner's token with what a request shows, in time that does not depend on where they differ.
 pub fn token_matches(owner: &str, shown: Option<&str>) -> bool {
     let shown = shown.unwrap_or("");
-    let differ = owner.bytes().zip(shown.bytes()).fold(0u8, |acc, (a, b)| acc | (a ^ b));
+    let differ = owner
+        .bytes()
+        .zip(shown.bytes())
+        .fold(0u8, |acc, (a, b)| acc | (a ^ b));
     owner.len() == shown.len() && differ == 0
 }
 
@@ -41,11 +46,16 @@ pub struct Home(u64);
 impl Home {
     /// The home of a channel, by its name without token.
     pub fn of(name: &str) -> Self {
-        let session = SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name);
+        let session = SUFFIXES
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix))
+            .unwrap_or(name);
         // FNV-1a, 64 bits: spreads short names well, and every shard must agree on it.
-        let hash = session.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+        let hash = session
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+            });
         // FNV's low bits are its weak ones; fold the high half in.
         Self(hash ^ (hash >> 32))
     }
@@ -77,7 +87,10 @@ mod tests {
         for i in 0..4000 {
             counts[Home::of(&alloc::format!("{i:08x}")).shard(4)] += 1;
         }
-        assert!(counts.iter().all(|&n| (800..1200).contains(&n)), "{counts:?}");
+        assert!(
+            counts.iter().all(|&n| (800..1200).contains(&n)),
+            "{counts:?}"
+        );
     }
 
     #[test]

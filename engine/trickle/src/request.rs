@@ -87,14 +87,20 @@ pub enum Action {
 /// Parses the head at the start of `bytes`. `base` begins and ends with a slash.
 pub fn parse(base: &str, bytes: &[u8]) -> Parsed {
     if bytes.len() >= 3 && H2_PREFACE.starts_with(&bytes[..bytes.len().min(H2_PREFACE.len())]) {
-        return if bytes.len() < H2_PREFACE.len() { Parsed::Partial } else { Parsed::Elsewhere };
+        return if bytes.len() < H2_PREFACE.len() {
+            Parsed::Partial
+        } else {
+            Parsed::Elsewhere
+        };
     }
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut head = httparse::Request::new(&mut fields);
     let head_bytes = match head.parse(bytes) {
         Ok(httparse::Status::Complete(n)) => n,
         Ok(httparse::Status::Partial) => return Parsed::Partial,
-        Err(httparse::Error::TooManyHeaders) => return Parsed::Bad(431, "Request header too large"),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Parsed::Bad(431, "Request header too large");
+        }
         Err(httparse::Error::Version) => return Parsed::Bad(505, "HTTP version not supported"),
         Err(_) => return Parsed::Bad(400, "Bad Request"),
     };
@@ -102,16 +108,24 @@ pub fn parse(base: &str, bytes: &[u8]) -> Parsed {
         return Parsed::Bad(400, "Bad Request");
     };
     let path = clean_path(target);
-    let Some(rest) = path.strip_prefix(base) else { return Parsed::Elsewhere };
+    let Some(rest) = path.strip_prefix(base) else {
+        return Parsed::Elsewhere;
+    };
     match Fields::read(head.headers, version == 1) {
-        Ok(fields) => Parsed::Trickle { request: fields.into_request(method, rest), head_bytes },
+        Ok(fields) => Parsed::Trickle {
+            request: fields.into_request(method, rest),
+            head_bytes,
+        },
         Err(why) => Parsed::Bad(400, why),
     }
 }
 
 /// The path of a request target: no scheme and authority, no query, slashes folded, percent escapes resolved.
 fn clean_path(target: &str) -> String {
-    let path = match target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {
+    let path = match target
+        .strip_prefix("http://")
+        .or_else(|| target.strip_prefix("https://"))
+    {
         Some(rest) => rest.find('/').map_or("/", |slash| &rest[slash..]),
         None => target,
     };
@@ -194,14 +208,19 @@ impl Fields {
             } else if is("expect-content") {
                 read.expect_content = mime(value);
             } else if is("lp-trickle-token") {
-                read.token = Some(value.into()).filter(|token: &Box<str>| !token.is_empty() && name::is_legal(token));
+                read.token = Some(value.into())
+                    .filter(|token: &Box<str>| !token.is_empty() && name::is_legal(token));
             }
         }
         if chunked && length.is_some() {
             // RFC 9112 section 6.1: such a message is how requests are smuggled.
             return Err("Both Content-Length and Transfer-Encoding");
         }
-        read.body = if chunked { Body::chunked() } else { Body::sized(length.unwrap_or(0)) };
+        read.body = if chunked {
+            Body::chunked()
+        } else {
+            Body::sized(length.unwrap_or(0))
+        };
         Ok(read)
     }
 
@@ -271,7 +290,9 @@ fn parse_length(value: &str) -> Option<u64> {
 }
 
 fn mime(value: &str) -> Option<Box<str>> {
-    let legal = !value.is_empty() && value.len() <= MIME_BYTES_MAX && value.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    let legal = !value.is_empty()
+        && value.len() <= MIME_BYTES_MAX
+        && value.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
     legal.then(|| value.into())
 }
 
@@ -282,7 +303,10 @@ mod tests {
 
     fn request(head: &str) -> Request {
         match parse("/ai/trickle/", head.as_bytes()) {
-            Parsed::Trickle { request, head_bytes } => {
+            Parsed::Trickle {
+                request,
+                head_bytes,
+            } => {
                 assert_eq!(head_bytes, head.len());
                 request
             }
@@ -296,7 +320,10 @@ mod tests {
 
     #[test]
     fn routes() {
-        use Action::{BadSeq, Create, DeleteChannel, DeleteSegment, Next, NotAllowed, Publish, Subscribe, UnknownPath};
+        use Action::{
+            BadSeq, Create, DeleteChannel, DeleteSegment, Next, NotAllowed, Publish, Subscribe,
+            UnknownPath,
+        };
         for (line, expected) in [
             ("POST /ai/trickle/a", Create),
             ("POST /ai/trickle/a/", Create),
@@ -332,15 +359,26 @@ mod tests {
             "POST /ai/trickle/a~tok/1 HTTP/1.1\r\ncontent-TYPE: video/MP2T\r\nTRANSFER-encoding: Chunked\r\nconnection: foo, Close\r\n\
              lp-trickle-reset: 1\r\nexpect: 100-Continue\r\n\r\n",
         );
-        assert_eq!((&*request.name, request.token.as_deref(), &*request.mime), ("a", Some("tok"), "video/MP2T"));
+        assert_eq!(
+            (&*request.name, request.token.as_deref(), &*request.mime),
+            ("a", Some("tok"), "video/MP2T")
+        );
         assert!(request.reset && request.expects_continue && !request.keep_alive && request.http11);
         assert_eq!(request.body, Body::chunked());
     }
 
     #[test]
     fn what_is_not_ours_is_left_alone() {
-        for head in ["GET / HTTP/1.1\r\n\r\n", "POST /live-video-to-video HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
-            assert_eq!(parse("/ai/trickle/", head.as_bytes()), Parsed::Elsewhere, "{head}");
+        for head in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "POST /live-video-to-video HTTP/1.1\r\n\r\n",
+            "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ] {
+            assert_eq!(
+                parse("/ai/trickle/", head.as_bytes()),
+                Parsed::Elsewhere,
+                "{head}"
+            );
         }
         assert_eq!(parse("/ai/trickle/", b"PRI * HT"), Parsed::Partial);
         assert_eq!(parse("/ai/trickle/", b"POST /ai/tr"), Parsed::Partial);
@@ -357,7 +395,10 @@ mod tests {
             "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
         ] {
             let head = alloc::format!("POST /ai/trickle/a/1 HTTP/1.1\r\n{fields}\r\n");
-            assert!(matches!(parse("/ai/trickle/", head.as_bytes()), Parsed::Bad(400, _)), "{fields}");
+            assert!(
+                matches!(parse("/ai/trickle/", head.as_bytes()), Parsed::Bad(400, _)),
+                "{fields}"
+            );
         }
     }
 

@@ -124,9 +124,17 @@ impl<S: Span> Segment<S> {
 
     /// Empties it for another sequence number, keeping the memory of its lists.
     pub(crate) fn reset(&mut self, seq: u64) {
-        let (mut spans, mut waiting) = (core::mem::take(&mut self.spans), core::mem::take(&mut self.waiting));
+        let (mut spans, mut waiting) = (
+            core::mem::take(&mut self.spans),
+            core::mem::take(&mut self.waiting),
+        );
         spans.clear();
         waiting.clear();
-        *self = Self { spans, waiting, generation: self.generation.wrapping_add(1), ..Self::new(seq) };
+        *self = Self {
+            spans,
+            waiting,
+            generation: self.generation.wrapping_add(1),
+            ..Self::new(seq)
+        };
     }
 }

@@ -24,8 +24,12 @@ impl Clip {
         let (name, bytes): (String, Arc<[u8]>) = match path {
             None => ("built in".to_owned(), BUILT_IN.into()),
             Some(path) => {
-                let bytes = std::fs::read(path)
-                    .map_err(|error| Failure::usage(format!("{} cannot be read", path.display()), error.to_string()))?;
+                let bytes = std::fs::read(path).map_err(|error| {
+                    Failure::usage(
+                        format!("{} cannot be read", path.display()),
+                        error.to_string(),
+                    )
+                })?;
                 (path.display().to_string(), bytes.into())
             }
         };
@@ -36,7 +40,11 @@ impl Clip {
                 "it must be MPEG-TS with H.264 video that begins with a key frame; `ffmpeg -i FILE -c:v libx264 -c:a aac -f mpegts FILE.ts` makes one",
             ));
         }
-        Ok(Self { name, bytes, index: Arc::new(index) })
+        Ok(Self {
+            name,
+            bytes,
+            index: Arc::new(index),
+        })
     }
 
     /// From the first picture to the end of the last, in 90 kHz ticks.

@@ -52,7 +52,11 @@ impl Rate {
     }
 
     fn trim(&mut self, now: Instant) {
-        while self.recent.front().is_some_and(|at| now.saturating_duration_since(*at) > WINDOW) {
+        while self
+            .recent
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) > WINDOW)
+        {
             self.recent.pop_front();
         }
     }
@@ -60,7 +64,13 @@ impl Rate {
     fn per_second(&mut self, now: Instant) -> f64 {
         self.trim(now);
         match (self.recent.front(), self.recent.len()) {
-            (Some(first), n) if n > 1 => (n - 1) as f64 / now.saturating_duration_since(*first).as_secs_f64().max(0.001),
+            (Some(first), n) if n > 1 => {
+                (n - 1) as f64
+                    / now
+                        .saturating_duration_since(*first)
+                        .as_secs_f64()
+                        .max(0.001)
+            }
             _ => 0.0,
         }
     }
@@ -86,7 +96,8 @@ impl Meter {
         let mut state = self.lock();
         state.received.tick(at);
         if let Some(sent) = state.pending.remove(&pts) {
-            let us = u64::try_from(at.saturating_duration_since(sent).as_micros()).unwrap_or(u64::MAX);
+            let us =
+                u64::try_from(at.saturating_duration_since(sent).as_micros()).unwrap_or(u64::MAX);
             state.latency_us.saturating_record(us.max(1));
         }
     }
@@ -94,7 +105,9 @@ impl Meter {
     /// How it goes, in a line.
     pub(super) fn line(&self, now: Instant) -> String {
         let mut state = self.lock();
-        let elapsed = state.began.map_or(0.0, |began| now.saturating_duration_since(began).as_secs_f64());
+        let elapsed = state.began.map_or(0.0, |began| {
+            now.saturating_duration_since(began).as_secs_f64()
+        });
         let (fps_in, fps_out) = (state.sent.per_second(now), state.received.per_second(now));
         let ms = |q: f64| state.latency_us.value_at_quantile(q) as f64 / 1000.0;
         format!(

@@ -78,7 +78,11 @@ enum FilterName {
 
 impl FilterName {
     fn model(self) -> String {
-        format!("builtin/{}", self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()))
+        format!(
+            "builtin/{}",
+            self.to_possible_value()
+                .map_or_else(String::new, |value| value.get_name().to_owned())
+        )
     }
 }
 
@@ -95,13 +99,21 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     });
 
     let target = Target::new(running.local_addr());
-    let session = http::start_session(&target, &args.filter.model()).map_err(|why| failed("the session was refused", why))?;
+    let session = http::start_session(&target, &args.filter.model())
+        .map_err(|why| failed("the session was refused", why))?;
     announce(args, &clip, &running, &session);
 
     let meter = Arc::new(Meter::default());
     let watcher = watch::start(&target, &session.subscribe_path, meter.clone());
     let length = play_length(args, &clip);
-    let publisher = publish::start(&target, &session.publish_path, clip.clone(), length, meter.clone(), stop);
+    let publisher = publish::start(
+        &target,
+        &session.publish_path,
+        clip.clone(),
+        length,
+        meter.clone(),
+        stop,
+    );
 
     let status_path = format!("/live-video-to-video/{}/status", session.manifest_id);
     let mut status = Value::Null;
@@ -113,7 +125,9 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
         }
         std::thread::sleep(line.pause());
     }
-    let published = publisher.join().unwrap_or_else(|_| Err("the publisher panicked".to_owned()));
+    let published = publisher
+        .join()
+        .unwrap_or_else(|_| Err("the publisher panicked".to_owned()));
     let until = Instant::now() + AFTERGLOW;
     while !watcher.is_finished() && Instant::now() < until {
         line.draw(&meter);
@@ -121,8 +135,13 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     }
     line.end();
     let output = match watcher.is_finished() {
-        true => watcher.join().unwrap_or_else(|_| Err("the watcher panicked".to_owned())),
-        false => Err(format!("the output did not end within {} s", AFTERGLOW.as_secs())),
+        true => watcher
+            .join()
+            .unwrap_or_else(|_| Err("the watcher panicked".to_owned())),
+        false => Err(format!(
+            "the output did not end within {} s",
+            AFTERGLOW.as_secs()
+        )),
     };
     running.stop();
     let input = published.map_err(|why| failed("publishing failed", why))?;
@@ -131,7 +150,12 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
 }
 
 fn failed(what: &str, why: String) -> Failure {
-    Failure::new(Reason::Engine, what, why, "run it with --log debug on `millstream orchestrator` to see more")
+    Failure::new(
+        Reason::Engine,
+        what,
+        why,
+        "run it with --log debug on `millstream orchestrator` to see more",
+    )
 }
 
 /// Where the demo leaves things.
@@ -142,15 +166,27 @@ struct Place {
 impl Place {
     fn make(dir: &Path) -> Result<Self, Failure> {
         std::fs::create_dir_all(dir).map_err(|error| {
-            Failure::new(Reason::DataDir, format!("{} cannot be made", dir.display()), error.to_string(), "give another directory with --out DIR")
+            Failure::new(
+                Reason::DataDir,
+                format!("{} cannot be made", dir.display()),
+                error.to_string(),
+                "give another directory with --out DIR",
+            )
         })?;
-        Ok(Self { dir: dir.to_owned() })
+        Ok(Self {
+            dir: dir.to_owned(),
+        })
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, Failure> {
         let path = self.dir.join(name);
         std::fs::write(&path, content).map_err(|error| {
-            Failure::new(Reason::DataDir, format!("{} cannot be written", path.display()), error.to_string(), "give another directory with --out DIR")
+            Failure::new(
+                Reason::DataDir,
+                format!("{} cannot be written", path.display()),
+                error.to_string(),
+                "give another directory with --out DIR",
+            )
         })?;
         Ok(path)
     }
@@ -229,16 +265,29 @@ impl LiveLine {
     }
 }
 
-fn conclude(place: &Place, input: &[u8], output: &[u8], filter: FilterName, status: &Value, meter: &Meter, style: Style) -> Result<(), Failure> {
+fn conclude(
+    place: &Place,
+    input: &[u8],
+    output: &[u8],
+    filter: FilterName,
+    status: &Value,
+    meter: &Meter,
+    style: Style,
+) -> Result<(), Failure> {
     let path = place.write("out.ts", output)?;
-    let verdict = Verdict::reach(input, output, filter.filter()).map_err(|why| failed("the output cannot be judged", why))?;
+    let verdict = Verdict::reach(input, output, filter.filter())
+        .map_err(|why| failed("the output cannot be judged", why))?;
     let mut report = Report::new("what came back");
     verdict.describe(&mut report);
     meter.describe(&mut report);
     describe_stages(status, &mut report);
-    report.row("output", format!("{}, {}", path.display(), bytes(output.len() as u64)));
+    report.row(
+        "output",
+        format!("{}, {}", path.display(), bytes(output.len() as u64)),
+    );
     if let Some(picture) = &verdict.picture {
-        let png = picture::side_by_side(&picture.before, &picture.after).map_err(|why| failed("the picture cannot be made", why))?;
+        let png = picture::side_by_side(&picture.before, &picture.after)
+            .map_err(|why| failed("the picture cannot be made", why))?;
         let path = place.write("side-by-side.png", &png)?;
         report.row("picture", format!("{}, before and after", path.display()));
     }
@@ -246,18 +295,33 @@ fn conclude(place: &Place, input: &[u8], output: &[u8], filter: FilterName, stat
     if verdict.is_good() {
         Ok(())
     } else {
-        Err(failed("the output is not what it should be", verdict.complaint()))
+        Err(failed(
+            "the output is not what it should be",
+            verdict.complaint(),
+        ))
     }
 }
 
 fn describe_stages(status: &Value, report: &mut Report) {
-    let names = ["demux", "queue_in", "decode", "filter", "encode", "queue_out", "mux", "total"];
+    let names = [
+        "demux",
+        "queue_in",
+        "decode",
+        "filter",
+        "encode",
+        "queue_out",
+        "mux",
+        "total",
+    ];
     for (n, name) in names.iter().enumerate() {
         let stage = &status["latency"][name];
         let ms = |key: &str| stage[key].as_f64().map(|us| us / 1000.0);
         if let (Some(p50), Some(p99), Some(max)) = (ms("p50_us"), ms("p99_us"), ms("max_us")) {
             let title = if n == 0 { "inside" } else { "" };
-            report.row(title, format!("{name:<10} p50 {p50:>7.2} ms   p99 {p99:>7.2} ms   worst {max:>7.2} ms"));
+            report.row(
+                title,
+                format!("{name:<10} p50 {p50:>7.2} ms   p99 {p99:>7.2} ms   worst {max:>7.2} ms"),
+            );
         }
     }
 }
@@ -268,11 +332,15 @@ impl FilterName {
         use engine::offline::Filter;
         match self {
             Self::Passthrough => Filter::Passthrough,
-            Self::Grayscale => Filter::Grayscale { amount_percent: 100 },
+            Self::Grayscale => Filter::Grayscale {
+                amount_percent: 100,
+            },
             Self::Edges => Filter::Edges { gain_percent: 100 },
             Self::Blur => Filter::Blur { radius_px: 8 },
             Self::Pixelate => Filter::Pixelate { block_px: 16 },
-            Self::Invert => Filter::Invert { amount_percent: 100 },
+            Self::Invert => Filter::Invert {
+                amount_percent: 100,
+            },
         }
     }
 }

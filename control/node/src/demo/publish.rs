@@ -29,8 +29,21 @@ pub(super) fn start(
 ) -> JoinHandle<Result<Vec<u8>, String>> {
     let (target, path) = (target.clone(), path.to_owned());
     spawn(move || {
-        let mut publisher = Publisher { segment: None, next: None, seq: 0, segment_dts: 0, sent: Vec::new(), target, path, meter, stop };
-        publisher.play(&clip, length).and_then(|()| publisher.end()).map_err(|error| error.to_string())?;
+        let mut publisher = Publisher {
+            segment: None,
+            next: None,
+            seq: 0,
+            segment_dts: 0,
+            sent: Vec::new(),
+            target,
+            path,
+            meter,
+            stop,
+        };
+        publisher
+            .play(&clip, length)
+            .and_then(|()| publisher.end())
+            .map_err(|error| error.to_string())?;
         Ok(publisher.sent)
     })
 }
@@ -58,13 +71,22 @@ impl Publisher {
                 return Ok(());
             }
             shift += clip.ticks();
-            bytes = offline::shifted(&clip.bytes, shift).map_err(io::Error::other)?.into();
+            bytes = offline::shifted(&clip.bytes, shift)
+                .map_err(io::Error::other)?
+                .into();
             index = Arc::new(offline::index(&bytes));
         }
     }
 
     /// False when the time is over.
-    fn play_once(&mut self, bytes: &[u8], index: &Index, began: Instant, first_dts: i64, length: Duration) -> io::Result<bool> {
+    fn play_once(
+        &mut self,
+        bytes: &[u8],
+        index: &Index,
+        began: Instant,
+        first_dts: i64,
+        length: Duration,
+    ) -> io::Result<bool> {
         for (n, frame) in index.frames.iter().enumerate() {
             let due = ticks_to_time(frame.dts - first_dts);
             if due >= length || self.stop.load(Ordering::Acquire) {
@@ -72,8 +94,13 @@ impl Publisher {
             }
             sleep((began + due).saturating_duration_since(Instant::now()));
             let begin = if n == 0 { 0 } else { frame.offset };
-            let end = index.frames.get(n + 1).map_or(bytes.len(), |next| next.offset);
-            if self.segment.is_none() || (frame.key && frame.dts - self.segment_dts >= SEGMENT_TICKS) {
+            let end = index
+                .frames
+                .get(n + 1)
+                .map_or(bytes.len(), |next| next.offset);
+            if self.segment.is_none()
+                || (frame.key && frame.dts - self.segment_dts >= SEGMENT_TICKS)
+            {
                 self.begin_segment(frame.dts)?;
             }
             self.write(&bytes[begin..end])?;
@@ -86,7 +113,10 @@ impl Publisher {
     fn open(&self, seq: u64) -> io::Result<TcpStream> {
         let mut stream = self.target.connect()?;
         let path = &self.path;
-        write!(stream, "POST {path}/{seq} HTTP/1.1\r\nHost: demo\r\nContent-Type: video/mp2t\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+        write!(
+            stream,
+            "POST {path}/{seq} HTTP/1.1\r\nHost: demo\r\nContent-Type: video/mp2t\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )?;
         Ok(stream)
     }
 
@@ -104,7 +134,9 @@ impl Publisher {
     }
 
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
-        let Some(stream) = &mut self.segment else { return Ok(()) };
+        let Some(stream) = &mut self.segment else {
+            return Ok(());
+        };
         let mut chunk = format!("{:x}\r\n", frame.len()).into_bytes();
         chunk.extend_from_slice(frame);
         chunk.extend_from_slice(b"\r\n");
@@ -122,7 +154,9 @@ impl Publisher {
         let answer = self.target.ask("DELETE", &self.path, "")?;
         match answer.status {
             200 => Ok(()),
-            status => Err(io::Error::other(format!("DELETE of the input was answered {status}"))),
+            status => Err(io::Error::other(format!(
+                "DELETE of the input was answered {status}"
+            ))),
         }
     }
 }

@@ -35,13 +35,24 @@ impl Verdict {
     pub(super) fn reach(input: &[u8], output: &[u8], filter: Filter) -> Result<Self, String> {
         let (before, after) = (offline::index(input), offline::index(output));
         let likeness = Likeness::measure(input, output, filter, &after)?;
-        let same = before.audio.iter().zip(&after.audio).filter(|(a, b)| a == b).count();
+        let same = before
+            .audio
+            .iter()
+            .zip(&after.audio)
+            .filter(|(a, b)| a == b)
+            .count();
         Ok(Self {
             frames_in: before.frames.len(),
             frames_out: after.frames.len(),
             audio_in: before.audio.len(),
-            audio_same: if before.audio.len() == after.audio.len() { same } else { same.min(after.audio.len()) },
-            step_us: step(&before).zip(step(&after)).map(|(before, after)| (after - before) * 100 / 9),
+            audio_same: if before.audio.len() == after.audio.len() {
+                same
+            } else {
+                same.min(after.audio.len())
+            },
+            step_us: step(&before)
+                .zip(step(&after))
+                .map(|(before, after)| (after - before) * 100 / 9),
             psnr_db: likeness.mean_db(),
             damaged: likeness.damaged,
             picture: likeness.pair,
@@ -56,16 +67,28 @@ impl Verdict {
     pub(super) fn complaint(&self) -> String {
         let mut wrong = Vec::new();
         if self.frames_out != self.frames_in {
-            wrong.push(format!("{} frames went in and {} came out", self.frames_in, self.frames_out));
+            wrong.push(format!(
+                "{} frames went in and {} came out",
+                self.frames_in, self.frames_out
+            ));
         }
         if self.audio_same != self.audio_in {
-            wrong.push(format!("{} of {} audio packets came back as they were", self.audio_same, self.audio_in));
+            wrong.push(format!(
+                "{} of {} audio packets came back as they were",
+                self.audio_same, self.audio_in
+            ));
         }
         if self.step_us.is_some_and(|us| us.abs() > STEP_US_MAX) {
-            wrong.push(format!("sound and picture moved apart by {} us", self.step_us.unwrap_or(0)));
+            wrong.push(format!(
+                "sound and picture moved apart by {} us",
+                self.step_us.unwrap_or(0)
+            ));
         }
         if self.psnr_db.is_none_or(|db| db < PSNR_DB_MIN) {
-            wrong.push(format!("the likeness is {:.1} dB, less than {PSNR_DB_MIN}", self.psnr_db.unwrap_or(0.0)));
+            wrong.push(format!(
+                "the likeness is {:.1} dB, less than {PSNR_DB_MIN}",
+                self.psnr_db.unwrap_or(0.0)
+            ));
         }
         if self.damaged > 0 {
             wrong.push(format!("{} output frames cannot be decoded", self.damaged));
@@ -74,13 +97,27 @@ impl Verdict {
     }
 
     pub(super) fn describe(&self, report: &mut Report) {
-        report.row("frames", format!("{} in, {} out", self.frames_in, self.frames_out));
-        report.row("audio", format!("{} of {} packets bit for bit", self.audio_same, self.audio_in));
+        report.row(
+            "frames",
+            format!("{} in, {} out", self.frames_in, self.frames_out),
+        );
+        report.row(
+            "audio",
+            format!(
+                "{} of {} packets bit for bit",
+                self.audio_same, self.audio_in
+            ),
+        );
         if let Some(us) = self.step_us {
             report.row("in step", format!("sound against picture moved by {us} us"));
         }
         if let Some(db) = self.psnr_db {
-            report.row("likeness", format!("{db:.1} dB mean luma PSNR against the reference filter on the decoded input"));
+            report.row(
+                "likeness",
+                format!(
+                    "{db:.1} dB mean luma PSNR against the reference filter on the decoded input"
+                ),
+            );
         }
     }
 }
@@ -100,13 +137,23 @@ struct Likeness {
 
 impl Likeness {
     fn measure(input: &[u8], output: &[u8], filter: Filter, after: &Index) -> Result<Self, String> {
-        let mut this = Self { sum_db: 0.0, pictures: 0, damaged: 0, pair: None };
+        let mut this = Self {
+            sum_db: 0.0,
+            pictures: 0,
+            damaged: 0,
+            pair: None,
+        };
         // The picture shown is the one in the middle.
-        let shown = after.frames.get(after.frames.len() / 2).map(|frame| frame.pts);
+        let shown = after
+            .frames
+            .get(after.frames.len() / 2)
+            .map(|frame| frame.pts);
         // Both clips are decoded side by side, so only a few pictures of each are held.
         std::thread::scope(|scope| {
             let (tx, rx) = std::sync::mpsc::sync_channel(PICTURES_MAX / 2);
-            let decoding = scope.spawn(move || offline::decode(input, |pts, frame| drop(tx.send((pts, frame.clone())))));
+            let decoding = scope.spawn(move || {
+                offline::decode(input, |pts, frame| drop(tx.send((pts, frame.clone()))))
+            });
             let mut waiting: BTreeMap<i64, Frame> = BTreeMap::new();
             let damaged = offline::decode(output, |pts, frame| {
                 while !waiting.contains_key(&pts) && waiting.len() < PICTURES_MAX {
@@ -122,7 +169,9 @@ impl Likeness {
             })?;
             this.damaged = damaged;
             drop(rx);
-            decoding.join().map_err(|_| "the decoder panicked".to_owned())??;
+            decoding
+                .join()
+                .map_err(|_| "the decoder panicked".to_owned())??;
             Ok(this)
         })
     }
@@ -136,7 +185,10 @@ impl Likeness {
             self.pictures += 1;
         }
         if shown {
-            self.pair = Some(Pair { before, after: after.clone() });
+            self.pair = Some(Pair {
+                before,
+                after: after.clone(),
+            });
         }
     }
 

@@ -14,7 +14,11 @@ use super::meter::Meter;
 const SEGMENT_MISSING: u16 = 470;
 
 /// Watches until the channel ends; returns all that came.
-pub(super) fn start(target: &Target, path: &str, meter: Arc<Meter>) -> JoinHandle<Result<Vec<u8>, String>> {
+pub(super) fn start(
+    target: &Target,
+    path: &str,
+    meter: Arc<Meter>,
+) -> JoinHandle<Result<Vec<u8>, String>> {
     let (target, path) = (target.clone(), path.to_owned());
     spawn(move || watch(&target, &path, &meter).map_err(|error| error.to_string()))
 }
@@ -36,8 +40,17 @@ fn watch(target: &Target, path: &str, meter: &Meter) -> io::Result<Vec<u8>> {
                 seq += 1;
             }
             404 => return Ok(all),
-            SEGMENT_MISSING => seq = answer.field("lp-trickle-latest").and_then(|latest| latest.parse().ok()).unwrap_or(seq + 1),
-            status => return Err(io::Error::other(format!("segment {seq} was answered {status}"))),
+            SEGMENT_MISSING => {
+                seq = answer
+                    .field("lp-trickle-latest")
+                    .and_then(|latest| latest.parse().ok())
+                    .unwrap_or(seq + 1)
+            }
+            status => {
+                return Err(io::Error::other(format!(
+                    "segment {seq} was answered {status}"
+                )));
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
-//! H.264 by openh264.
+//! H.264 by one of two libraries, as the stream's parameter set asks.
 //!
-//! The library is shown the NAL units that it needs and no others, parameter sets only after they have been found
+//! A library is shown the NAL units that it needs and no others, parameter sets only after they have been found
 //! to be within the limits, and access units one at a time and whole, so each gives its picture in the same call.
 //! Reordering for display is ours (`reorder`), by timestamp; `in_order` has the reason.
 //!
@@ -12,24 +12,23 @@
 //!
 //! After damage the library is thrown away and made anew, for two reasons: what it holds of a broken access unit
 //! would take the next key picture down with it, and after some errors it forgets its parameter sets without a word.
-//! The latest sets are kept here for streams that send them once.
+//! The latest sets are kept here for streams that send them once. A stream that changes to what the other library
+//! reads is such a new beginning as well.
 
 use kernels::{Frame, Matrix, Range};
-use openh264::decoder::Decoder as Library;
 
-use super::openh264_raw::{self as raw, Picture};
+use super::library::{Kind, Library};
 use super::refused;
 use crate::backend::Unavailable;
 use crate::decode::{Config, Decode, Decoded, Error, Unit};
-use crate::in_order;
 use crate::nal;
 use crate::reorder::Reorder;
 use crate::sps::Sps;
 
-/// The library's own limit (`MAX_ACCESS_UNIT_CAPACITY`): beyond it, it resets itself.
+/// openh264's own limit (`MAX_ACCESS_UNIT_CAPACITY`): beyond it, it resets itself.
 const UNIT_BYTES_MAX: usize = 7_077_888;
 
-/// Slices in one access unit: the library keeps a header of some kilobytes for each. A 4K picture of one slice a
+/// Slices in one access unit: openh264 keeps a header of some kilobytes for each. A 4K picture of one slice a
 /// macroblock row has 135.
 const SLICES_MAX: usize = 1024;
 
@@ -42,6 +41,8 @@ const SPARE_MAX: usize = 18;
 pub(super) struct Decoder {
     config: Config,
     library: Library,
+    /// The library that the latest parameter set asks for.
+    kind: Kind,
     reorder: Reorder<Frame>,
     spare: Vec<Frame>,
     /// The unit as the library is to see it.
@@ -64,7 +65,8 @@ impl Decoder {
     pub(super) fn new(config: Config) -> Result<Self, Unavailable> {
         Ok(Self {
             config,
-            library: raw::decoder().map_err(refused)?,
+            library: Library::new(Kind::default()).map_err(refused)?,
+            kind: Kind::default(),
             reorder: Reorder::new(),
             spare: Vec::with_capacity(SPARE_MAX),
             input: Vec::new(),
@@ -108,6 +110,10 @@ impl Decoder {
                 _ => {}
             }
         }
+        // Once a unit, however many parameter sets of both kinds it holds.
+        if self.library.kind() != self.kind {
+            self.renew();
+        }
         if self.sets_unseen && !has_sets {
             self.input.splice(..0, self.sets.iter().copied());
         }
@@ -129,10 +135,15 @@ impl Decoder {
         }
     }
 
-    /// Makes the library anew. Should that fail, the old one goes on as well as it can.
+    /// Makes the library anew and awaits a key picture.
     fn renew(&mut self) {
         self.awaiting_key = true;
-        if let Ok(library) = raw::decoder() {
+        self.replace();
+    }
+
+    /// Makes the library anew. Should that fail, the old one goes on as well as it can.
+    fn replace(&mut self) {
+        if let Ok(library) = Library::new(self.kind) {
             self.library = library;
             self.sets_unseen = true;
         }
@@ -146,8 +157,10 @@ impl Decoder {
             self.refusal = Some(Error::Damaged { code: UNREADABLE });
             return;
         };
-        self.refusal = self.refuse(&sps);
-        if self.refusal.is_none() {
+        let kind = self.choose(&sps);
+        self.refusal = kind.err();
+        if let Ok(kind) = kind {
+            self.kind = kind;
             self.reorder.set_depth(sps.reorder);
             self.range = if sps.full_range {
                 Range::Full
@@ -155,29 +168,26 @@ impl Decoder {
                 Range::Limited
             };
             self.matrix = matrix(sps.matrix);
-            self.keep_set(|set| in_order::write(unit, sps.profile, set));
+            self.keep_set(|set| kind.write_sps(unit, sps.profile, set));
         }
     }
 
-    fn refuse(&self, sps: &Sps) -> Option<Error> {
-        if let Some(feature) = sps.unsupported() {
-            return Some(Error::Unsupported(feature));
-        }
+    fn choose(&self, sps: &Sps) -> Result<Kind, Error> {
+        let kind = Kind::of(sps).map_err(Error::Unsupported)?;
         // Memory is spent on whole macroblocks, whatever cropping then hides.
         let width_max = self.config.width_max.next_multiple_of(16);
         let height_max = self.config.height_max.next_multiple_of(16);
         if sps.coded_width > width_max || sps.coded_height > height_max {
-            return Some(Error::TooLarge {
+            return Err(Error::TooLarge {
                 width: sps.coded_width,
                 height: sps.coded_height,
             });
         }
-        None
+        Ok(kind)
     }
 
-    /// Takes a copy of a picture and appends what can now be shown.
-    fn keep(&mut self, frame: Option<Frame>, pts: i64, key: bool, out: &mut Vec<Decoded<Frame>>) {
-        let Some(mut frame) = frame else { return };
+    /// Takes a picture and appends what can now be shown.
+    fn keep(&mut self, mut frame: Frame, pts: i64, key: bool, out: &mut Vec<Decoded<Frame>>) {
         frame.range = self.range;
         frame.matrix = self.matrix;
         let late = self
@@ -202,29 +212,21 @@ impl Decode<Frame> for Decoder {
             return Ok(());
         }
         let opens = key;
-        // What the library calls a picture that is still to come; a whole unit leaves none.
-        const FRAME_PENDING: i32 = 1;
-        let mut code = if self.has_slices { FRAME_PENDING } else { 0 };
-        for end_of_unit in [false, true] {
-            let data = (!end_of_unit).then_some(self.input.as_slice());
-            let mut frame = None;
-            let mut pts = unit.pts;
-            let spare = &mut self.spare;
-            let result = raw::feed(&mut self.library, data, unit.pts as u64, |picture| {
-                pts = picture.tag as i64;
-                code &= !FRAME_PENDING;
-                frame = copied(&picture, spare.pop().unwrap_or_default());
-            });
-            code |= result;
-            // A unit that wrongly holds two pictures shows the first: the second has the same timestamp.
-            let shows = frame.is_some();
+        let spare = &mut self.spare;
+        let (code, pictures) =
+            self.library
+                .decode(&self.input, self.has_slices, unit.pts, spare);
+        for (pts, frame) in pictures.into_iter().flatten() {
             self.keep(frame, pts, key, out);
-            key &= !shows;
+            key = false;
         }
         self.sets_unseen = false;
         if code != 0 {
             self.renew();
             return Err(Error::Damaged { code });
+        }
+        if self.library.is_spent() {
+            self.replace();
         }
         self.awaiting_key &= !opens;
         Ok(())
@@ -253,11 +255,6 @@ fn within(what: &'static str, value: usize, limit: usize) -> Result<(), Error> {
         return Err(Error::UnitTooLarge { what, value, limit });
     }
     Ok(())
-}
-
-fn copied(picture: &Picture<'_>, mut frame: Frame) -> Option<Frame> {
-    frame.copy_from_planes(picture.width, picture.height, picture.planes)?;
-    Some(frame)
 }
 
 fn shown(pts: i64, surface: Frame) -> Decoded<Frame> {

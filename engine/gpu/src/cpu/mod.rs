@@ -1,12 +1,14 @@
 //! The CPU as a device: the backend that every build carries.
 //!
-//! H.264 by openh264 (Cisco's, built from source into the binary), filters by [`kernels::reference`]. A surface is
-//! a [`Frame`] in host memory. Everything runs on the thread that calls, so a session costs one core at most.
+//! H.264 by openh264 (Cisco's, built from source into the binary), except that streams which are not 8-bit 4:2:0 are
+//! decoded by rust_h264; filters by [`kernels::reference`]. A surface is a [`Frame`] in host memory. Everything runs on the thread that calls, so a session costs one core at most.
 
 mod decode;
 mod encode;
+mod library;
 mod openh264_raw;
 mod process;
+mod wide;
 
 use kernels::Frame;
 
@@ -62,6 +64,11 @@ impl Backend for Cpu {
 /// The codec library and its version, as the start-up report shows it.
 pub fn version() -> &'static str {
     openh264_raw::VERSION
+}
+
+/// What reads the streams that [`version`] does not, as the start-up report shows it.
+pub fn wide() -> String {
+    format!("4:2:2, 4:0:0 and 10 bits by {}, slower", wide::VERSION)
 }
 
 /// What is worth knowing about the speed of this build, as the start-up report shows it.

@@ -7,11 +7,13 @@ use gpu::{Backend, Codec, Cpu, Decode, Decoded, Frame, Unit, decode};
 /// Ticks of 90 kHz from picture to picture at 30 a second.
 pub const TICKS: i64 = 3000;
 
-/// The streams of `data` that this backend decodes, and by how many pictures each is reordered.
-pub const STREAMS: [(&str, usize); 4] = [
+/// The long streams of `data`, and by how many pictures each is reordered. The kinds alternate between the libraries.
+pub const STREAMS: [(&str, usize); 6] = [
     ("baseline", 0),
+    ("high422-slices", 0),
     ("high-zerolatency", 0),
     ("high-b3", 2),
+    ("high422-b3", 2),
     ("main-b3", 2),
 ];
 

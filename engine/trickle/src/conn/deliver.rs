@@ -41,16 +41,32 @@ struct Chunk {
 
 impl Delivery {
     pub(super) fn new(chunked: bool, now: Millis) -> Self {
-        Self { chunked, begun: false, span: 0, offset: 0, delivered: 0, chunk: None, ended: false, progress_at: now }
+        Self {
+            chunked,
+            begun: false,
+            span: 0,
+            offset: 0,
+            delivered: 0,
+            chunk: None,
+            ended: false,
+            progress_at: now,
+        }
     }
 
     pub(super) const fn progress_at(&self) -> Millis {
         self.progress_at
     }
 
+    /// Begins the wait for progress anew.
+    pub(super) const fn look_again(&mut self, now: Millis) {
+        self.progress_at = now;
+    }
+
     /// Whether there is something to send.
     pub(super) fn is_pending<S: Span>(&self, segment: &Segment<S>) -> bool {
-        self.begun && !self.ended && (self.chunk.is_some() || segment.bytes() > self.delivered || segment.is_closed())
+        self.begun
+            && !self.ended
+            && (self.chunk.is_some() || segment.bytes() > self.delivered || segment.is_closed())
     }
 
     fn plan<S: Span>(&mut self, segment: &Segment<S>) {
@@ -60,7 +76,14 @@ impl Delivery {
         if payload == 0 && !last {
             return;
         }
-        let mut chunk = Chunk { line: [0; 18], line_len: 0, line_sent: 0, payload_left: payload, tail: b"", last };
+        let mut chunk = Chunk {
+            line: [0; 18],
+            line_len: 0,
+            line_sent: 0,
+            payload_left: payload,
+            tail: b"",
+            last,
+        };
         if self.chunked {
             if payload > 0 {
                 chunk.write_line(payload);
@@ -94,7 +117,9 @@ impl Chunk {
 
 impl<S: Span> Conn<S> {
     pub(super) fn wake_subscriber(&mut self, now: Millis) {
-        let Phase::Subscribe(subscribe) = &mut self.phase else { return };
+        let Phase::Subscribe(subscribe) = &mut self.phase else {
+            return;
+        };
         let segment = subscribe.segment.clone();
         let mut segment = segment.borrow_mut();
         if segment.is_cut() {
@@ -118,13 +143,24 @@ impl<S: Span> Conn<S> {
     }
 
     fn end_subscribe(&mut self, now: Millis) {
-        let Phase::Subscribe(subscribe) = core::mem::replace(&mut self.phase, Phase::Idle) else { return };
-        if subscribe.keep_alive { self.idle(now) } else { self.linger(now) }
+        let Phase::Subscribe(subscribe) = core::mem::replace(&mut self.phase, Phase::Idle) else {
+            return;
+        };
+        if subscribe.keep_alive {
+            self.idle(now)
+        } else {
+            self.linger(now)
+        }
     }
 
     /// Offers what must be sent as slices, to be written in one gathered write. `None` when there is nothing.
     pub fn with_output<R>(&mut self, write: impl FnOnce(&[&[u8]]) -> R) -> Option<R> {
-        let Self { phase, outbox, sent, .. } = self;
+        let Self {
+            phase,
+            outbox,
+            sent,
+            ..
+        } = self;
         let mut slices: [&[u8]; SLICES_MAX] = [&[]; SLICES_MAX];
         let mut n = 0;
         if !outbox.is_empty() {
@@ -134,7 +170,9 @@ impl<S: Span> Conn<S> {
         let Phase::Subscribe(subscribe) = phase else {
             return (n > 0).then(|| write(&slices[..n]));
         };
-        let Subscribe { segment, delivery, .. } = &mut **subscribe;
+        let Subscribe {
+            segment, delivery, ..
+        } = &mut **subscribe;
         let segment = segment.borrow();
         if delivery.begun && !delivery.ended && !segment.is_cut() {
             if delivery.chunk.is_none() {
@@ -161,7 +199,9 @@ impl<S: Span> Conn<S> {
                 }
             }
         }
-        let Phase::Subscribe(subscribe) = &mut self.phase else { return 0 };
+        let Phase::Subscribe(subscribe) = &mut self.phase else {
+            return 0;
+        };
         subscribe.delivery.progress_at = now;
         let payload = subscribe.advance(n);
         if payload > 0 {
@@ -175,7 +215,13 @@ impl<S: Span> Conn<S> {
 }
 
 impl Chunk {
-    fn slices<'a, S: Span>(&'a self, segment: &'a Segment<S>, span: usize, offset: usize, slices: &mut [&'a [u8]]) -> usize {
+    fn slices<'a, S: Span>(
+        &'a self,
+        segment: &'a Segment<S>,
+        span: usize,
+        offset: usize,
+        slices: &mut [&'a [u8]],
+    ) -> usize {
         let mut n = 0;
         if self.line_sent < self.line_len {
             slices[n] = &self.line[usize::from(self.line_sent)..usize::from(self.line_len)];
@@ -183,7 +229,10 @@ impl Chunk {
         }
         let (mut left, mut offset) = (self.payload_left, offset);
         // One slice is kept free for the tail.
-        for span in segment.spans()[span.min(segment.spans().len())..].iter().take(slices.len() - n - 1) {
+        for span in segment.spans()[span.min(segment.spans().len())..]
+            .iter()
+            .take(slices.len() - n - 1)
+        {
             if left == 0 {
                 break;
             }
@@ -204,11 +253,15 @@ impl Chunk {
 
 impl<S: Span> Subscribe<S> {
     fn advance(&mut self, mut n: usize) -> usize {
-        let Some(chunk) = &mut self.delivery.chunk else { return 0 };
+        let Some(chunk) = &mut self.delivery.chunk else {
+            return 0;
+        };
         let line = n.min(usize::from(chunk.line_len - chunk.line_sent));
         chunk.line_sent += u8::try_from(line).unwrap_or(0);
         n -= line;
-        let payload = usize::try_from(chunk.payload_left).unwrap_or(usize::MAX).min(n);
+        let payload = usize::try_from(chunk.payload_left)
+            .unwrap_or(usize::MAX)
+            .min(n);
         chunk.payload_left -= payload as u64;
         n -= payload;
         chunk.tail = &chunk.tail[n.min(chunk.tail.len())..];
@@ -236,7 +289,10 @@ impl<S: Span> Subscribe<S> {
     fn begin_head(&self, seq: u64) -> Vec<u8> {
         let mut head = Head::new(200)
             .field("Lp-Trickle-Seq", seq)
-            .field_if("Lp-Trickle-Latest", (self.latest != seq).then_some(self.latest))
+            .field_if(
+                "Lp-Trickle-Latest",
+                (self.latest != seq).then_some(self.latest),
+            )
             .field("Content-Type", self.channel.borrow().mime());
         if self.delivery.chunked {
             head = head.field("Transfer-Encoding", "chunked");
@@ -253,8 +309,15 @@ impl<S: Span> Subscribe<S> {
         let head = Head::new(200)
             .field("Lp-Trickle-Seq", seq)
             .field("Lp-Trickle-Latest", channel.next_write())
-            .field_if("Lp-Trickle-Closed", channel.is_closed().then_some("terminated"));
-        let head = if self.keep_alive { head } else { head.field("Connection", "close") };
+            .field_if(
+                "Lp-Trickle-Closed",
+                channel.is_closed().then_some("terminated"),
+            );
+        let head = if self.keep_alive {
+            head
+        } else {
+            head.field("Connection", "close")
+        };
         head.with_body("", self.head_only)
     }
 }

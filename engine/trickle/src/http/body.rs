@@ -74,12 +74,19 @@ pub enum Piece {
 impl Body {
     /// A chunked body's start.
     pub const fn chunked() -> Self {
-        Self::Chunked(Chunk::Size { value: 0, digits: 0 })
+        Self::Chunked(Chunk::Size {
+            value: 0,
+            digits: 0,
+        })
     }
 
     /// A body of `len` bytes.
     pub const fn sized(len: u64) -> Self {
-        if len == 0 { Self::Done } else { Self::Sized(len) }
+        if len == 0 {
+            Self::Done
+        } else {
+            Self::Sized(len)
+        }
     }
 
     /// Finds the next piece in `bytes[*at..]` and moves `at` past it.
@@ -98,7 +105,11 @@ impl Body {
                 Self::Chunked(Chunk::Data(left)) => {
                     let range = take(bytes.len(), at, *left);
                     let left = *left - range.len() as u64;
-                    *self = Self::Chunked(if left == 0 { Chunk::DataEnd { cr: false } } else { Chunk::Data(left) });
+                    *self = Self::Chunked(if left == 0 {
+                        Chunk::DataEnd { cr: false }
+                    } else {
+                        Chunk::Data(left)
+                    });
                     return Ok(Piece::Payload(range));
                 }
                 Self::Chunked(chunk) => {
@@ -107,7 +118,11 @@ impl Body {
                 }
             }
         }
-        Ok(if *self == Self::Done { Piece::Done(*at) } else { Piece::More })
+        Ok(if *self == Self::Done {
+            Piece::Done(*at)
+        } else {
+            Piece::More
+        })
     }
 }
 
@@ -122,31 +137,84 @@ impl Chunk {
     fn step(self, byte: u8) -> Result<Body, BodyError> {
         Ok(Body::Chunked(match self {
             Self::Size { value, digits } => match (byte as char).to_digit(16) {
-                Some(digit) if digits < 15 => Self::Size { value: value << 4 | u64::from(digit), digits: digits + 1 },
+                Some(digit) if digits < 15 => Self::Size {
+                    value: value << 4 | u64::from(digit),
+                    digits: digits + 1,
+                },
                 Some(_) => return Err(BodyError),
                 None if digits == 0 => return Err(BodyError),
-                None => return Self::Extension { size: value, skipped: 0, cr: false }.step(byte),
+                None => {
+                    return Self::Extension {
+                        size: value,
+                        skipped: 0,
+                        cr: false,
+                    }
+                    .step(byte);
+                }
             },
             Self::Extension { size, cr: true, .. } => match (byte, size) {
-                (b'\n', 0) => Self::Trailer { skipped: 0, line: 0, cr: false },
+                (b'\n', 0) => Self::Trailer {
+                    skipped: 0,
+                    line: 0,
+                    cr: false,
+                },
                 (b'\n', _) => Self::Data(size),
                 _ => return Err(BodyError),
             },
-            Self::Extension { size, skipped, cr: false } => match byte {
-                b'\r' => Self::Extension { size, skipped, cr: true },
-                b';' | b' ' | b'\t' if skipped == 0 => Self::Extension { size, skipped: 1, cr: false },
+            Self::Extension {
+                size,
+                skipped,
+                cr: false,
+            } => match byte {
+                b'\r' => Self::Extension {
+                    size,
+                    skipped,
+                    cr: true,
+                },
+                b';' | b' ' | b'\t' if skipped == 0 => Self::Extension {
+                    size,
+                    skipped: 1,
+                    cr: false,
+                },
                 b'\n' => return Err(BodyError),
-                _ if skipped > 0 && skipped < LINE_BYTES_MAX => Self::Extension { size, skipped: skipped + 1, cr: false },
+                _ if skipped > 0 && skipped < LINE_BYTES_MAX => Self::Extension {
+                    size,
+                    skipped: skipped + 1,
+                    cr: false,
+                },
                 _ => return Err(BodyError),
             },
             Self::DataEnd { cr: false } if byte == b'\r' => Self::DataEnd { cr: true },
-            Self::DataEnd { cr: true } if byte == b'\n' => Self::Size { value: 0, digits: 0 },
-            Self::Trailer { line: 0, cr: true, .. } if byte == b'\n' => return Ok(Body::Done),
-            Self::Trailer { skipped, cr: true, .. } if byte == b'\n' => Self::Trailer { skipped, line: 0, cr: false },
-            Self::Trailer { skipped, line, cr: false } if skipped < LINE_BYTES_MAX => match byte {
-                b'\r' => Self::Trailer { skipped: skipped + 1, line, cr: true },
+            Self::DataEnd { cr: true } if byte == b'\n' => Self::Size {
+                value: 0,
+                digits: 0,
+            },
+            Self::Trailer {
+                line: 0, cr: true, ..
+            } if byte == b'\n' => return Ok(Body::Done),
+            Self::Trailer {
+                skipped, cr: true, ..
+            } if byte == b'\n' => Self::Trailer {
+                skipped,
+                line: 0,
+                cr: false,
+            },
+            Self::Trailer {
+                skipped,
+                line,
+                cr: false,
+            } if skipped < LINE_BYTES_MAX => match byte {
+                b'\r' => Self::Trailer {
+                    skipped: skipped + 1,
+                    line,
+                    cr: true,
+                },
                 b'\n' => return Err(BodyError),
-                _ => Self::Trailer { skipped: skipped + 1, line: line + 1, cr: false },
+                _ => Self::Trailer {
+                    skipped: skipped + 1,
+                    line: line + 1,
+                    cr: false,
+                },
             },
             Self::Data(_) | Self::DataEnd { .. } | Self::Trailer { .. } => return Err(BodyError),
         }))
@@ -160,7 +228,11 @@ mod tests {
     use proptest::prelude::*;
 
     /// Feeds `wire` in pieces cut at `cuts`; returns the payload and what was left over.
-    fn decode(mut body: Body, wire: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, usize, bool), BodyError> {
+    fn decode(
+        mut body: Body,
+        wire: &[u8],
+        cuts: &[usize],
+    ) -> Result<(Vec<u8>, usize, bool), BodyError> {
         let mut payload = Vec::new();
         let mut begin = 0;
         let mut ends: Vec<usize> = cuts.iter().map(|c| c % (wire.len() + 1)).collect();
@@ -218,8 +290,23 @@ mod tests {
 
     #[test]
     fn broken_framing_is_refused() {
-        for wire in [&b"\r\n"[..], b"g\r\n", b"5\n", b"3\r\nabcd\r\n", b"3\r\nabc\n", b"11111111111111111\r\n", b"0\r\nA: b\n", b"-1\r\n", b"0x3\r\n"] {
-            assert_eq!(decode(Body::chunked(), wire, &[]), Err(BodyError), "{:?}", core::str::from_utf8(wire));
+        for wire in [
+            &b"\r\n"[..],
+            b"g\r\n",
+            b"5\n",
+            b"3\r\nabcd\r\n",
+            b"3\r\nabc\n",
+            b"11111111111111111\r\n",
+            b"0\r\nA: b\n",
+            b"-1\r\n",
+            b"0x3\r\n",
+        ] {
+            assert_eq!(
+                decode(Body::chunked(), wire, &[]),
+                Err(BodyError),
+                "{:?}",
+                core::str::from_utf8(wire)
+            );
         }
     }
 }

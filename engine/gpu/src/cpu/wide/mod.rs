@@ -22,7 +22,7 @@ use rust_h264::decoder::Decoder;
 use rust_h264::error::DecodeError;
 use rust_h264::nal::parse_annex_b;
 
-use self::gate::{Gate, Unit};
+use self::gate::Gate;
 use crate::decode::Feature;
 use crate::sps::{HIGH, HIGH_10, HIGH_422, Sps};
 
