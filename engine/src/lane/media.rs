@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 use gpu::{Backend, Codec, Cpu, Decode, Decoded, Encode, Filter, Frame, Process};
 use handoff::ring::{Receiver, Sender};
 
+use crate::fatal;
+
 use super::{Job, Key, Outcome, Stamps, Unit};
 
 /// How late a frame may be and still be worth encoding.
@@ -31,6 +33,7 @@ const HELD_MAX: usize = 64;
 
 /// A lane's whole life.
 pub(crate) fn run(inbox: &Receiver<Job>, stop: &AtomicBool) {
+    let _guard = fatal::Guard(fatal::Reason::LanePanicked);
     let mut lane = Lane {
         sessions: HashMap::new(),
         turns: VecDeque::new(),

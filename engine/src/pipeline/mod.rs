@@ -100,6 +100,12 @@ impl Sessions {
                 return Err(refusal);
             }
         }
+        for suffix in ["", "-out", "-control", "-events"] {
+            shard
+                .hub
+                .borrow_mut()
+                .keep(&format!("{id}{suffix}"), true, now);
+        }
         let waiter = shard.sleepers.register();
         let orders = Rc::new(Orders {
             filter: Cell::new(None),

@@ -448,6 +448,9 @@ impl Session {
         self.output.finish(&self.shard, &mut self.pen);
         self.stats.totals.bytes_out = self.output.bytes();
         close_channels(&self.shard, &self.id, &["", "-out", "-control"]);
+        // Should the control plane forget to delete it, the sweep will.
+        let (events, now) = (format!("{}-events", self.id), self.shard.now());
+        self.shard.hub.borrow_mut().keep(&events, false, now);
         self.shard.sleepers.unregister(self.orders.waiter);
         self.shard.remove_session(&self.id);
         self.report(Report::SessionEnded {

@@ -9,7 +9,7 @@ use rustls::ServerConnection;
 
 use super::Shard;
 use super::conn::{Arrival, serve};
-use super::net::{Listener, sleep, spawn_task};
+use super::net::{Listener, sleep, spawn_task, yield_if_needed};
 use super::tls::Tls;
 
 /// How long to wait when the process is out of descriptors or memory before trying again.
@@ -37,6 +37,7 @@ pub(crate) async fn run(shard: Rc<Shard>, listener: Listener) {
                         unread: Vec::new(),
                     },
                 );
+                yield_if_needed().await;
             }
             Err(error) => {
                 tracing::warn!(shard = shard.index, %error, "cannot accept");

@@ -37,6 +37,7 @@ use trickle::hub::SWEEP_MS;
 use trickle::{Hub, HubConfig, Millis};
 
 use crate::config::Config;
+use crate::fatal;
 use crate::limits::{HEAD_BYTES, MESSAGE_BYTES, SCRATCH_BYTES};
 use crate::metrics::{Counters, Metrics};
 use crate::pipeline::Sessions;
@@ -142,6 +143,7 @@ pub(crate) async fn run(start: Start) {
         }
     };
     drop(ready);
+    let _guard = fatal::Guard(fatal::Reason::ShardPanicked);
     let shard = Rc::new(Shard::new(index, config, control, peers, lanes));
     net::spawn_task(accept::run(shard.clone(), listener));
     net::spawn_task(beat(shard.clone()));

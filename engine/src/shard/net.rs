@@ -64,6 +64,11 @@ pub(crate) async fn sleep(time: Duration) {
     glommio::timer::sleep(time).await;
 }
 
+/// Lets others run if this task has had its share.
+pub(crate) async fn yield_if_needed() {
+    glommio::yield_if_needed().await;
+}
+
 /// A listening socket; every shard has one on the same port.
 pub(crate) struct Listener(TcpListener);
 

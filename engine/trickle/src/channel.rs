@@ -36,6 +36,8 @@ pub struct Channel<S> {
     slots: [Option<SegmentRef<S>>; SLOTS],
     /// When a payload byte last came in or went out.
     pub(crate) active_at: Millis,
+    /// Not swept for idleness.
+    pub(crate) kept: bool,
     /// When a publisher was last heard of.
     published_at: Millis,
     publishers: u32,
@@ -75,6 +77,7 @@ impl<S: Span> Channel<S> {
             closed: false,
             slots: [const { None }; SLOTS],
             active_at: now,
+            kept: false,
             published_at: now,
             publishers: 0,
             spare: None,
@@ -222,11 +225,22 @@ impl<S: Span> Channel<S> {
         }
     }
 
-    /// Segment `seq` has begun, or ended without a byte.
-    pub(crate) fn advance_head(&mut self, seq: u64, now: Millis) {
-        self.next_write = self.next_write.max(seq + 1);
+    /// A segment has begun, or ended without a byte. One that has left its slot says nothing about the head.
+    pub(crate) fn advance_head(&mut self, segment: &SegmentRef<S>, now: Millis) {
+        let seq = segment.borrow().seq();
+        if self
+            .segment(seq)
+            .is_some_and(|held| Rc::ptr_eq(held, segment))
+        {
+            self.next_write = self.next_write.max(seq + 1);
+        }
         self.published_at = now;
         self.active_at = now;
+    }
+
+    /// Whether it may be swept: no payload came in or went out for too long, and nobody else watches over it.
+    pub(crate) const fn is_idle(&self, now: Millis, idle_ms: u64) -> bool {
+        !self.kept && now.since(self.active_at) > idle_ms
     }
 
     /// Drops the oldest complete segment but `keep`; false when there is none.

@@ -314,6 +314,15 @@ impl<S: Span> Hub<S> {
         core::mem::take(&mut self.announcements)
     }
 
+    /// Exempts a channel from being swept for idleness, or ends that exemption: someone else watches over its life.
+    pub fn keep(&mut self, name: &str, keep: bool, now: Millis) {
+        if let Some(channel) = self.channels.get(name) {
+            let mut channel = channel.borrow_mut();
+            channel.kept = keep;
+            channel.active_at = now;
+        }
+    }
+
     // === publishing ===
 
     /// Opens a place to write segment `seq`.
@@ -366,7 +375,10 @@ impl<S: Span> Hub<S> {
         if !publisher.started {
             publisher.started = true;
             publisher.segment.borrow_mut().publishers_started += 1;
-            publisher.channel.borrow_mut().advance_head(seq, now);
+            publisher
+                .channel
+                .borrow_mut()
+                .advance_head(&publisher.segment, now);
         }
         if publisher.segment.borrow().is_closed() {
             return Appended::Discarded;
@@ -405,10 +417,9 @@ impl<S: Span> Hub<S> {
             segment,
             started,
         } = publisher;
-        let seq = segment.borrow().seq();
         let mut channel = channel.borrow_mut();
         if !started {
-            channel.advance_head(seq, now);
+            channel.advance_head(&segment, now);
         }
         channel.detach(&segment, started, now);
         if segment.borrow().publishers_started == 0 {
@@ -423,11 +434,8 @@ impl<S: Span> Hub<S> {
             segment,
             started,
         } = publisher;
-        let seq = segment.borrow().seq();
         let mut channel = channel.borrow_mut();
-        if !channel.is_closed() {
-            channel.advance_head(seq, now);
-        }
+        channel.advance_head(&segment, now);
         channel.detach(&segment, started, now);
     }
 
@@ -555,8 +563,7 @@ impl<S: Span> Hub<S> {
             .channels
             .iter()
             .filter(|(name, channel)| {
-                !name.starts_with('_')
-                    && now.since(channel.borrow().active_at) > self.config.idle_ms
+                !name.starts_with('_') && channel.borrow().is_idle(now, self.config.idle_ms)
             })
             .map(|(name, _)| name.clone())
             .collect();
