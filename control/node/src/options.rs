@@ -86,6 +86,11 @@ pub(crate) struct Options {
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) trickle_owner_delete: Option<bool>,
 
+    /// Announce channels that come and go on the channel _changes, a JSON object each [default: false]
+    #[arg(long, value_name = "BOOL", env = "MILLSTREAM_TRICKLE_CHANGEFEED", help_heading = "Trickle",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) trickle_changefeed: Option<bool>,
+
     /// Live sessions at once; one more is answered 503 [default: 16]
     #[arg(
         long,
@@ -181,6 +186,7 @@ impl Options {
             data_dir: self.data_dir.or(other.data_dir),
             trickle_autocreate: self.trickle_autocreate.or(other.trickle_autocreate),
             trickle_owner_delete: self.trickle_owner_delete.or(other.trickle_owner_delete),
+            trickle_changefeed: self.trickle_changefeed.or(other.trickle_changefeed),
             max_sessions: self.max_sessions.or(other.max_sessions),
             session_idle: self.session_idle.or(other.session_idle),
             max_connections: self.max_connections.or(other.max_connections),
@@ -270,6 +276,7 @@ mod tests {
             data_dir: Some("f".into()),
             trickle_autocreate: Some(true),
             trickle_owner_delete: Some(true),
+            trickle_changefeed: Some(true),
             max_sessions: Some(1),
             session_idle: Some(1),
             max_connections: Some(1),

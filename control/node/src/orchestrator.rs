@@ -68,6 +68,7 @@ pub(crate) fn start(mut plan: Plan, backend: &[String]) -> Result<Running, Failu
     let trickle = TrickleConfig {
         autocreate: plan.autocreate,
         owner_delete: plan.owner_delete,
+        changefeed: plan.changefeed,
         ..TrickleConfig::default()
     };
     let (inbox, orchestrator) = plane::new(

@@ -69,6 +69,7 @@ pub(crate) struct Plan {
     pub(crate) data_dir: PathBuf,
     pub(crate) autocreate: bool,
     pub(crate) owner_delete: bool,
+    pub(crate) changefeed: bool,
     /// Whether the operator asked for this many connections, or only did not mind.
     pub(crate) connections_asked: bool,
     /// A shard's own share of each bound.
@@ -148,6 +149,7 @@ impl Plan {
             data_dir,
             autocreate: options.trickle_autocreate.unwrap_or(false),
             owner_delete: options.trickle_owner_delete.unwrap_or(false),
+            changefeed: options.trickle_changefeed.unwrap_or(false),
             connections_asked,
             limits,
             drain: seconds("drain-timeout", options.drain_timeout, 0)?
@@ -170,6 +172,7 @@ impl Plan {
             data_dir: Some(self.data_dir.clone()),
             trickle_autocreate: Some(self.autocreate),
             trickle_owner_delete: Some(self.owner_delete),
+            trickle_changefeed: Some(self.changefeed),
             max_sessions: Some(self.limits.sessions),
             session_idle: Some(self.limits.session_idle.as_secs()),
             max_connections: Some(self.limits.connections * shards),

@@ -60,6 +60,9 @@ mod tests {
         );
         let cpu = probe.devices[1].state.clone().unwrap();
         assert!(cpu.starts_with("openh264 "), "{cpu}");
-        assert!(cpu.contains("4:2:2, 4:0:0 and 10 bits by rust_h264 "), "{cpu}");
+        assert!(
+            cpu.contains("4:2:2, 4:0:0 and 10 bits by rust_h264 "),
+            "{cpu}"
+        );
     }
 }

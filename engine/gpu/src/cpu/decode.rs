@@ -213,9 +213,9 @@ impl Decode<Frame> for Decoder {
         }
         let opens = key;
         let spare = &mut self.spare;
-        let (code, pictures) =
-            self.library
-                .decode(&self.input, self.has_slices, unit.pts, spare);
+        let (code, pictures) = self
+            .library
+            .decode(&self.input, self.has_slices, unit.pts, spare);
         for (pts, frame) in pictures.into_iter().flatten() {
             self.keep(frame, pts, key, out);
             key = false;

@@ -17,6 +17,11 @@ pub const STREAMS: [(&str, usize); 6] = [
     ("main-b3", 2),
 ];
 
+/// Whether a stream is one that openh264 does not read.
+pub fn is_wide(name: &str) -> bool {
+    name.starts_with("high422")
+}
+
 /// One access unit and its place on the screen.
 pub struct Timed {
     pub data: Vec<u8>,

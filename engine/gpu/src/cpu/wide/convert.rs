@@ -28,12 +28,24 @@ pub(super) fn to_i420(picture: &Picture, mut frame: Frame) -> Option<Frame> {
     let grey = width % 2 == 1;
     let sources = [
         (&picture.y, width, height, false),
-        (&picture.u, width / 2, picture.chroma_height() as usize, pairs),
-        (&picture.v, width / 2, picture.chroma_height() as usize, pairs),
+        (
+            &picture.u,
+            width / 2,
+            picture.chroma_height() as usize,
+            pairs,
+        ),
+        (
+            &picture.v,
+            width / 2,
+            picture.chroma_height() as usize,
+            pairs,
+        ),
     ];
     let [mut y, mut u, mut v] = frame.planes_mut();
-    for (i, (plane, (source, width, rows, pairs))) in
-        [&mut y, &mut u, &mut v].into_iter().zip(sources).enumerate()
+    for (i, (plane, (source, width, rows, pairs))) in [&mut y, &mut u, &mut v]
+        .into_iter()
+        .zip(sources)
+        .enumerate()
     {
         let row_bytes = width << usize::from(deep);
         if i > 0 && (grey || (!pairs && rows < plane.height())) {
@@ -117,7 +129,10 @@ mod tests {
         from.u = deep(&[1, 2]);
         from.v = deep(&[1023, 1021]);
         let frame = to_i420(&from, Frame::default()).unwrap();
-        assert_eq!((frame.y().row(0), frame.y().row(1)), (&[0, 0][..], &[1, 255][..]));
+        assert_eq!(
+            (frame.y().row(0), frame.y().row(1)),
+            (&[0, 0][..], &[1, 255][..])
+        );
         // Rounding twice would have made 1 of the first: (0 + 1 + 1) >> 1.
         assert_eq!((frame.u().row(0), frame.v().row(0)), (&[0][..], &[255][..]));
         let mut half = picture(2, 2, ChromaFormat::Yuv420, 10);
@@ -133,7 +148,10 @@ mod tests {
         (from.u, from.v) = (vec![1], vec![1]);
         let frame = to_i420(&from, Frame::default()).unwrap();
         assert_eq!(frame.y().row(2), [9, 9, 9]);
-        assert_eq!((frame.u().row(1), frame.v().row(0)), (&[128, 128][..], &[128, 128][..]));
+        assert_eq!(
+            (frame.u().row(1), frame.v().row(0)),
+            (&[128, 128][..], &[128, 128][..])
+        );
     }
 
     #[test]

@@ -28,6 +28,7 @@ use rust_h264::slice::{SliceHeader, parse_slice_header};
 use rust_h264::sps::{Sps, parse_sps};
 
 use super::code;
+use crate::bits::BitReader;
 
 /// Slices in one picture. The library copies its state, some megabytes, for every slice but the first; broadcast
 /// streams have 4 to 10.
@@ -35,6 +36,9 @@ const SLICES_MAX: usize = 32;
 
 /// A slice header is far smaller: two lists of 32 references with weights are some 700 bytes.
 const HEADER_BYTES_MAX: usize = 2048;
+
+/// Some hundred binary decisions lead to the end in ones; this is thousands.
+const PAD_BYTES: usize = 512;
 
 /// Identifiers of parameter sets (clause 7.4.2).
 const SPS_MAX: u32 = 32;
@@ -81,7 +85,19 @@ pub(super) struct Unit {
 
 impl Gate {
     /// Reads a unit ahead of the library. `Ok(None)` is parameter sets alone, an error the code of the damage.
-    pub(super) fn admit(&mut self, nals: &[NalUnit<'_>]) -> Result<Option<Unit>, i32> {
+    pub(super) fn admit(&mut self, nals: &mut [NalUnit<'_>]) -> Result<Option<Unit>, i32> {
+        let unit = self.read(nals)?;
+        for nal in nals {
+            self.pad(nal);
+        }
+        Ok(unit)
+    }
+
+    pub(super) fn holds_unused(&self) -> bool {
+        self.references == 0
+    }
+
+    fn read(&mut self, nals: &[NalUnit<'_>]) -> Result<Option<Unit>, i32> {
         let mut slices: Vec<(&NalUnit<'_>, SliceHeader)> = Vec::new();
         for nal in nals {
             match nal.nal_unit_type {
@@ -113,8 +129,21 @@ impl Gate {
         Ok(Some(Unit::new(sps, &starts)))
     }
 
-    pub(super) fn holds_unused(&self) -> bool {
-        self.references == 0
+    /// Makes the end of an arithmetically coded slice heard. Past its end the library reads zeros, in which the rest
+    /// of the picture is the likeliest there is and never ends; in ones, the end of the slice comes within a few
+    /// macroblocks, and [`Unit::is_whole`] sees the rest missing. A slice that is whole ends before either.
+    fn pad(&self, nal: &mut NalUnit<'_>) {
+        let slice = matches!(
+            nal.nal_unit_type,
+            NalUnitType::Slice | NalUnitType::SliceIdr
+        );
+        if slice
+            && self
+                .pps_of(&nal.rbsp)
+                .is_some_and(|pps| pps.entropy_coding_mode_flag)
+        {
+            nal.rbsp.to_mut().extend([0xff; PAD_BYTES]);
+        }
     }
 
     fn admit_sps(&mut self, rbsp: &[u8]) -> Result<(), i32> {
@@ -146,17 +175,25 @@ impl Gate {
 
     fn header(&self, nal: &NalUnit<'_>) -> Result<SliceHeader, i32> {
         let head = &nal.rbsp[..nal.rbsp.len().min(HEADER_BYTES_MAX)];
-        let mut ids = crate::bits::BitReader::new(head);
-        let (_first, _kind) = (ids.ue(), ids.ue());
-        let pps = ids.ue().and_then(|id| self.pps.get(&id));
-        let pps = pps.ok_or(code::MISSING)?;
+        let pps = self.pps_of(head).ok_or(code::MISSING)?;
         let sps = self.sps_of(pps.pic_parameter_set_id)?;
         let (header, _) = parse_slice_header(head, sps, pps, nal.nal_unit_type, nal.nal_ref_idc)
             .map_err(|_| code::SYNTAX)?;
-        if header.num_ref_idx_l0_active.max(header.num_ref_idx_l1_active) > LIST_MAX {
+        if header
+            .num_ref_idx_l0_active
+            .max(header.num_ref_idx_l1_active)
+            > LIST_MAX
+        {
             return Err(code::RULE);
         }
         Ok(header)
+    }
+
+    /// The picture parameter set that a slice names.
+    fn pps_of(&self, slice: &[u8]) -> Option<&Pps> {
+        let mut reader = BitReader::new(slice);
+        let (_first, _kind) = (reader.ue()?, reader.ue()?);
+        self.pps.get(&reader.ue()?)
     }
 
     fn sps_of(&self, pps: u32) -> Result<&Sps, i32> {
@@ -196,7 +233,13 @@ impl Gate {
     }
 
     /// Frame numbers count reference pictures (clause 7.4.3); what is missing was lost, or left out with notice.
-    fn expect(&mut self, number: u32, numbers: u32, is_reference: bool, gaps: bool) -> Result<(), i32> {
+    fn expect(
+        &mut self,
+        number: u32,
+        numbers: u32,
+        is_reference: bool,
+        gaps: bool,
+    ) -> Result<(), i32> {
         let next = (self.previous + 1) % numbers;
         if number == next || (number == self.previous && !is_reference) {
             return Ok(());
@@ -317,7 +360,10 @@ impl Unit {
         };
         let nexts = starts.iter().skip(1).map(|&start| start as usize);
         Self {
-            ends: nexts.chain([across * down]).map(|next| at(next - 1)).collect(),
+            ends: nexts
+                .chain([across * down])
+                .map(|next| at(next - 1))
+                .collect(),
             first: at(0),
             has_chroma: sps.chroma_format_idc != 0,
         }
@@ -342,8 +388,20 @@ fn is_blank(picture: &Picture, x: usize, y: usize) -> bool {
     };
     let planes = [
         (&picture.y, picture.width as usize, x, y, 4),
-        (&picture.u, picture.chroma_width() as usize, x / 2, y / rows, 2),
-        (&picture.v, picture.chroma_width() as usize, x / 2, y / rows, 2),
+        (
+            &picture.u,
+            picture.chroma_width() as usize,
+            x / 2,
+            y / rows,
+            2,
+        ),
+        (
+            &picture.v,
+            picture.chroma_width() as usize,
+            x / 2,
+            y / rows,
+            2,
+        ),
     ];
     planes.iter().all(|&(plane, width, x, y, count)| {
         let start = (y * width + x) * bytes;

@@ -4,7 +4,7 @@
 //! kinder to a broken stream than we are: of a picture whose later slices are damaged or missing it shows the rest,
 //! and it puts an older picture in the place of a lost one. So it is shown nothing that `gate` has not read first,
 //! and its picture is looked at before it is passed on. What cannot be seen from outside is damage within a slice
-//! that still reads as some picture: more of that is shown than openh264 would show, until the next key picture.
+//! that still reads as some whole picture: more of that is shown than openh264 would show, until the next key picture.
 //!
 //! Invariants worth naming:
 //!
@@ -94,8 +94,8 @@ impl Library {
     }
 
     fn try_decode(&mut self, unit: &[u8], frame: Frame) -> Result<Option<Frame>, i32> {
-        let nals = parse_annex_b(unit);
-        let expected = self.gate.admit(&nals)?;
+        let mut nals = parse_annex_b(unit);
+        let expected = self.gate.admit(&mut nals)?;
         for nal in &nals {
             let early = self.decoder.decode_nal(nal).map_err(|error| of(&error))?;
             debug_assert!(early.is_none(), "the gate lets one picture through");
