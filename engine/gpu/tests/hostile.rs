@@ -80,6 +80,44 @@ fn parameter_sets_are_remembered() {
     }
 }
 
+/// A slice or a picture that is not there is an error, not a picture made of what is.
+#[test]
+fn what_is_lost_is_missed() {
+    // The unit is one that later ones are made from.
+    for (name, place) in [("high422-slices", 4), ("high422-b3", 1)] {
+        let units = stream(name);
+        let slices = |data: &[u8]| -> Vec<usize> {
+            let at =
+                |&at: &usize| data[at..at + 3] == [0, 0, 1] && matches!(data[at + 3] & 0x1f, 1 | 5);
+            (0..data.len() - 4).filter(at).collect()
+        };
+        let count = slices(&units[place].data).len();
+        for lost in 0..count {
+            let mut decoder = decoder();
+            let mut out = Vec::new();
+            let mut errors = 0;
+            for (i, timed) in units.iter().take(20).enumerate() {
+                let mut data = timed.data.clone();
+                if i == place {
+                    let starts = slices(&data);
+                    let end = starts.get(lost + 1).copied().unwrap_or(data.len());
+                    data.drain(starts[lost]..end);
+                }
+                let pts = timed.pts;
+                errors += usize::from(decoder.decode(Unit { data: &data, pts }, &mut out).is_err());
+            }
+            decoder.flush(&mut out);
+            // A unit that is gone altogether is missed by the next.
+            let missed = 20 - place - usize::from(count == 1);
+            assert_eq!(
+                (errors, out.len()),
+                (missed, place),
+                "{name} without slice {lost}"
+            );
+        }
+    }
+}
+
 #[test]
 fn flipped_bits() {
     for_each_seed(60, |random, units| {

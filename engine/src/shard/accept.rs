@@ -8,9 +8,10 @@ use futures_lite::future::or;
 use rustls::ServerConnection;
 
 use super::Shard;
-use super::conn::{Arrival, serve};
+use super::conn::serve;
 use super::net::{Listener, sleep, spawn_task, yield_if_needed};
 use super::tls::Tls;
+use super::wire::Arrival;
 
 /// How long to wait when the process is out of descriptors or memory before trying again.
 const EXHAUSTED: Duration = Duration::from_millis(50);

@@ -14,23 +14,15 @@ use handoff::page::{PageMut, Size};
 use trickle::conn::Step;
 use trickle::{Conn, Millis, Waiter, Wants};
 
-use super::net::Stream;
 use super::payload::Payload;
 use super::tls::Tls;
-use super::wire::Wire;
+use super::wire::{Arrival, Wire};
 use super::{Shard, door, route};
 
 /// Steps of one poll before others get a turn.
 const TURNS_MAX: usize = 8;
 /// A page with less room than this is not read into any more.
 const SPARE_BYTES_MIN: usize = 1 << 10;
-
-/// A connection as it comes to a shard: fresh from the listener, or from another shard with what was read of it.
-pub(crate) struct Arrival {
-    pub(crate) stream: Stream,
-    pub(crate) tls: Option<Tls>,
-    pub(crate) unread: Vec<u8>,
-}
 
 /// How a connection leaves.
 enum Exit {

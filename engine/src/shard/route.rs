@@ -5,10 +5,9 @@
 
 use std::os::fd::OwnedFd;
 
-use super::conn::Arrival;
 use super::net::Stream;
 use super::tls::Tls;
-use super::wire::Wire;
+use super::wire::{Arrival, Wire};
 use super::{Message, Shard, door};
 
 /// A connection between two shards. If it is lost, its socket closes.

@@ -76,3 +76,10 @@ impl Wire {
         Poll::Ready(())
     }
 }
+
+/// A connection as it comes to a shard: fresh from the listener, or from another shard with what was read of it.
+pub(crate) struct Arrival {
+    pub(crate) stream: Stream,
+    pub(crate) tls: Option<Tls>,
+    pub(crate) unread: Vec<u8>,
+}

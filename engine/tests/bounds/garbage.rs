@@ -131,47 +131,44 @@ fn publishers_that_vanish_anywhere() {
         |config| config.trickle.abort_grace = ms(500),
         |world| {
             // Cut a publish at every interesting place, with FIN and with RST.
-            let full = "POST /ai/trickle/NAME/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n";
+            let full = "POST /ai/trickle/NAME/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+                        5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n";
             let head = full.find("\r\n\r\n").unwrap_or(0) + 4;
-            for cut in [
-                4,
-                30,
-                head - 1,
-                head,
-                head + 1,
-                head + 2,
-                head + 3,
-                head + 6,
-                head + 8,
-                head + 9,
-                head + 10,
-                full.len() - 3,
-            ] {
-                for with_reset in [false, true] {
-                    let name = world.channel();
-                    let mut reader = world.get(&name, 0);
-                    let mut publisher = world.connect();
-                    let at = cut + if cut > 22 { name.len() - 4 } else { 0 };
-                    publisher.send(&full.replace("NAME", &name)[..at]);
-                    std::thread::sleep(ms(20));
+            let cuts = [4, 30, head - 1, head, head + 1, head + 2, head + 3]
+                .into_iter()
+                .chain([head + 6, head + 8, head + 9, head + 10, full.len() - 3]);
+            let mut cases = Vec::new();
+            for (cut, with_reset) in cuts.flat_map(|cut| [(cut, false), (cut, true)]) {
+                let name = world.channel();
+                let reader = world.get(&name, 0);
+                let at = cut + if cut > 22 { name.len() - 4 } else { 0 };
+                let publisher = world.send(&full.replace("NAME", &name)[..at]);
+                cases.push((cut, with_reset, name, reader, publisher));
+            }
+            std::thread::sleep(BEAT);
+            let vanished: Vec<_> = cases
+                .into_iter()
+                .map(|(cut, with_reset, name, reader, publisher)| {
                     if with_reset {
-                        publisher.reset()
+                        publisher.reset();
                     } else {
-                        publisher.vanish()
+                        publisher.vanish();
                     }
-                    let carried = cut >= head + 4;
-                    if carried {
-                        reader.head().is(200).seq(0);
-                        let body = reader.rest();
-                        assert!(
-                            b"helloworld".starts_with(&body[..]) && !body.is_empty(),
-                            "{body:?}"
-                        );
-                    } else {
-                        // No byte of the segment came: it waits on, for whoever comes next.
-                        world.publish(&name, 0, "next").head.is(200);
-                        assert_eq!(reader.response().text(), "next");
-                    }
+                    (cut, name, reader)
+                })
+                .collect();
+            for (cut, name, mut reader) in vanished {
+                if cut >= head + 4 {
+                    reader.head().is(200).seq(0);
+                    let body = reader.rest();
+                    assert!(
+                        !body.is_empty() && b"helloworld".starts_with(&body[..]),
+                        "{body:?}"
+                    );
+                } else {
+                    // No byte of the segment came: it waits on, for whoever comes next.
+                    world.publish(&name, 0, "next").head.is(200);
+                    assert_eq!(reader.response().text(), "next");
                 }
             }
             world.assert_serves();
@@ -244,7 +241,7 @@ fn a_stop_ends_everyone_politely() {
             let mut idle = world.connect();
             idle.send("");
             reader.assert_silent(BEAT);
-            world.handle.stop();
+            world.stop();
             reader.response().head.is(200).seq(0).closed(true);
             publisher
                 .response()

@@ -24,11 +24,12 @@ use alloc::vec::Vec;
 use crate::channel::ChannelRef;
 use crate::http::respond::{CONTINUE, Head, SEGMENT_MISSING, text_error};
 use crate::http::{Body, Piece};
-use crate::hub::{Appended, Hub, Published, Publisher, Refusal, Seq, Subscribed};
+use crate::hub::{Appended, Hub, Published, Publisher, Seq, Subscribed};
 use crate::request::{Action, Parsed, Request, parse};
 use crate::segment::SegmentRef;
 use crate::{Millis, Span, Waiter};
 
+mod answer;
 mod deliver;
 
 use deliver::Delivery;
@@ -44,7 +45,7 @@ const DISCARD_BYTES_MAX: u32 = 64 << 10;
 /// How many bytes of a following request are kept while one is being served.
 const PIPELINE_BYTES_MAX: usize = 4 << 10;
 /// Slices offered in one gathered write.
-pub const SLICES_MAX: usize = 48;
+pub const SLICES_MAX: usize = 24;
 
 /// A connection's time bounds, in milliseconds.
 #[derive(Debug, Clone, Copy)]
@@ -555,160 +556,6 @@ impl<S: Span> Conn<S> {
         if let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Closed) {
             hub.abort(publish.publisher, now);
         }
-    }
-
-    // === ends of requests ===
-
-    fn end_publish(&mut self, hub: &mut Hub<S>, now: Millis) {
-        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else {
-            return;
-        };
-        let Publish {
-            publisher,
-            seq,
-            keep_alive,
-            ..
-        } = *publish;
-        let (started, channel) = (publisher.started, publisher.channel.clone());
-        hub.finish(publisher, now);
-        if started {
-            let head = Head::new(200).field("Lp-Trickle-Seq", seq);
-            let head = if keep_alive {
-                head
-            } else {
-                head.field("Connection", "close")
-            };
-            self.outbox.extend_from_slice(&head.with_body("", false));
-            if keep_alive {
-                self.idle(now)
-            } else {
-                self.linger(now)
-            }
-        } else {
-            self.turn_away(200, seq, channel.borrow().is_closed(), now);
-        }
-    }
-
-    fn end_turned_away(&mut self, hub: &mut Hub<S>, now: Millis) {
-        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else {
-            return;
-        };
-        let channel = publish.publisher.channel.clone();
-        hub.leave(publish.publisher, now);
-        self.turn_away(200, publish.seq, channel.borrow().is_closed(), now);
-    }
-
-    fn end_capped(&mut self, hub: &mut Hub<S>, status: u16, now: Millis) {
-        let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Idle) else {
-            return;
-        };
-        hub.finish(publish.publisher, now);
-        self.turn_away(status, publish.seq, false, now);
-    }
-
-    /// The early end of a publish: the answer goes out without reading the rest of the body.
-    fn turn_away(&mut self, status: u16, seq: u64, channel_closed: bool, now: Millis) {
-        let head = Head::new(status)
-            .field("Lp-Trickle-Seq", seq)
-            .field_if("Lp-Trickle-Closed", channel_closed.then_some("terminated"))
-            .field("Connection", "close");
-        self.outbox.extend_from_slice(&head.with_body("", false));
-        self.linger(now);
-    }
-
-    fn answer_outcome(&mut self, request: &Request, outcome: Result<(), Refusal>, now: Millis) {
-        match outcome {
-            Ok(()) => self.answer(request, Head::new(200), "", now),
-            Err(refusal) => {
-                let (status, text) = refusal.answer();
-                self.answer_error(request, status, text, now);
-            }
-        }
-    }
-
-    fn answer_next(&mut self, hub: &Hub<S>, request: &Request, now: Millis) {
-        match hub.channel(&request.name) {
-            None => self.answer_error(request, 404, Refusal::NotFound.answer().1, now),
-            Some(channel) => {
-                let next = channel.borrow().next_write();
-                let head = Head::new(200)
-                    .field("Content-Type", "text/plain; charset=utf-8")
-                    .field("Lp-Trickle-Latest", next);
-                self.answer(request, head, &alloc::format!("{next}"), now);
-            }
-        }
-    }
-
-    fn answer_error(&mut self, request: &Request, status: u16, text: &str, now: Millis) {
-        let (head, body) = text_error(status, text);
-        self.answer(request, head, &body, now);
-    }
-
-    fn answer(&mut self, request: &Request, head: Head, body: &str, now: Millis) {
-        let head = if request.keep_alive {
-            head
-        } else {
-            head.field("Connection", "close")
-        };
-        self.outbox
-            .extend_from_slice(&head.with_body(body, request.head_only));
-        match request.body {
-            _ if !request.keep_alive => self.linger(now),
-            Body::Done => self.idle(now),
-            body => {
-                self.since = now;
-                if request.expects_continue {
-                    // It waits for our word before it sends. The final answer is that word; whether it sends all the same
-                    // cannot be known, so the connection ends with it.
-                    self.linger(now);
-                } else {
-                    let mut body = body;
-                    let inbox = core::mem::take(&mut self.inbox);
-                    let mut at = 0;
-                    let rest = loop {
-                        match body.next(&inbox, &mut at) {
-                            Ok(Piece::Payload(_)) => {}
-                            Ok(Piece::Done(at)) => break Some(at),
-                            Ok(Piece::More) => break None,
-                            Err(_) => return self.linger(now),
-                        }
-                    };
-                    match rest {
-                        Some(at) => {
-                            self.inbox.extend_from_slice(&inbox[at..]);
-                            self.idle(now);
-                        }
-                        None => {
-                            self.phase = Phase::Discard {
-                                body,
-                                left: DISCARD_BYTES_MAX,
-                            }
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    /// Answers a request that is not served, and closes.
-    pub fn refuse(&mut self, status: u16, why: &str, now: Millis) {
-        let (head, body) = text_error(status, why);
-        self.outbox
-            .extend_from_slice(&head.field("Connection", "close").with_body(&body, false));
-        self.inbox = Vec::new();
-        self.linger(now);
-    }
-
-    fn idle(&mut self, now: Millis) {
-        self.phase = Phase::Idle;
-        self.ticket = None;
-        self.since = now;
-    }
-
-    fn linger(&mut self, now: Millis) {
-        self.phase = Phase::Linger;
-        self.ticket = None;
-        self.since = now;
     }
 }
 

@@ -409,3 +409,126 @@ fn is_blank(picture: &Picture, x: usize, y: usize) -> bool {
         x + count <= width && plane.get(start..start + count * bytes).is_some_and(zero)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bits::BitWriter;
+    use rust_h264::nal::parse_annex_b;
+    use std::borrow::Cow;
+
+    /// A gate that has seen a whole key picture of a stream with one reference.
+    fn opened() -> Gate {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/data/high422-slices.h264"
+        );
+        let data = std::fs::read(path).unwrap();
+        let nals = parse_annex_b(&data);
+        let key = nals
+            .iter()
+            .position(|nal| nal.nal_unit_type == NalUnitType::SliceIdr);
+        let mut gate = Gate::default();
+        gate.admit(&mut parse_annex_b(&data)[..key.unwrap() + 4])
+            .unwrap()
+            .unwrap();
+        assert_eq!((gate.short.len(), gate.long.len()), (1, 0));
+        gate.pps.get_mut(&0).unwrap().weighted_pred_flag = false;
+        gate
+    }
+
+    /// The header of a P picture: its number, its count of references, and how references are marked.
+    fn picture(gate: &Gate, number: u32, references: u32, marking: &[u32]) -> NalUnit<'static> {
+        let (sps, pps) = (&gate.sps[&0], &gate.pps[&0]);
+        assert_eq!((sps.pic_order_cnt_type, pps.weighted_pred_flag), (2, false));
+        let mut w = BitWriter::default();
+        let ue = |w: &mut BitWriter, value: u32| {
+            let bits = (value + 1).ilog2();
+            (0..bits).for_each(|_| w.bit(false));
+            (0..=bits)
+                .rev()
+                .for_each(|bit| w.bit((value + 1) >> bit & 1 == 1));
+        };
+        (0..3).for_each(|_| ue(&mut w, 0));
+        let bits = sps.log2_max_frame_num_minus4 + 4;
+        (0..bits)
+            .rev()
+            .for_each(|bit| w.bit(number >> bit & 1 == 1));
+        w.bit(true);
+        ue(&mut w, references - 1);
+        w.bit(false);
+        w.bit(!marking.is_empty());
+        marking.iter().for_each(|&value| ue(&mut w, value));
+        (0..64).for_each(|_| w.bit(true));
+        NalUnit {
+            nal_ref_idc: 2,
+            nal_unit_type: NalUnitType::Slice,
+            rbsp: Cow::Owned(w.into_bytes()),
+        }
+    }
+
+    fn admit(gate: &mut Gate, number: u32, references: u32, marking: &[u32]) -> Result<(), i32> {
+        let nal = picture(gate, number, references, marking);
+        gate.admit(&mut [nal]).map(drop)
+    }
+
+    #[test]
+    fn pictures_that_are_never_let_go_are_refused() {
+        // The window slides, through every frame number and over again.
+        let mut gate = opened();
+        let numbers = 1 << (gate.sps[&0].log2_max_frame_num_minus4 + 4);
+        for number in 1..3 * numbers {
+            assert_eq!(admit(&mut gate, number % numbers, 1, &[]), Ok(()));
+            assert!(gate.short.len() <= gate.references);
+        }
+        // Marked by hand, with nothing let go.
+        let mut gate = opened();
+        let refused = (1..64).find(|&n| admit(&mut gate, n % numbers, 1, &[0]).is_err());
+        assert_eq!(refused, Some(gate.references as u32));
+        // The same with the one before let go.
+        let mut gate = opened();
+        for number in 1..numbers {
+            assert_eq!(admit(&mut gate, number, 1, &[1, 0, 0]), Ok(()));
+        }
+        // A long-term index that no stream has, and no number twice.
+        assert_eq!(admit(&mut opened(), 1, 1, &[6, 16, 0]), Err(code::RULE));
+        assert_eq!(admit(&mut opened(), 0, 1, &[]), Err(code::MISSING));
+    }
+
+    #[test]
+    fn what_was_lost_is_missed() {
+        assert_eq!(admit(&mut opened(), 2, 1, &[]), Err(code::MISSING));
+        // Unless the stream says that numbers may be left out.
+        let mut gate = opened();
+        gate.sps
+            .get_mut(&0)
+            .unwrap()
+            .gaps_in_frame_num_value_allowed_flag = true;
+        assert_eq!(admit(&mut gate, 9, 1, &[]), Ok(()));
+        assert!(gate.short.len() <= gate.references);
+    }
+
+    #[test]
+    fn lists_have_an_end() {
+        assert_eq!(admit(&mut opened(), 1, 32, &[]), Ok(()));
+        assert_eq!(admit(&mut opened(), 1, 33, &[]), Err(code::RULE));
+        assert_eq!(admit(&mut opened(), 1, 1 << 30, &[]), Err(code::RULE));
+    }
+
+    #[test]
+    fn only_small_parameter_sets_are_kept() {
+        let mut gate = opened();
+        let mut keep = |id: u32| {
+            let mut w = BitWriter::default();
+            let bits = (id + 1).ilog2();
+            (0..bits).for_each(|_| w.bit(false));
+            (0..=bits)
+                .rev()
+                .for_each(|bit| w.bit((id + 1) >> bit & 1 == 1));
+            // Fifteen fields that are zero or set, and the end.
+            (0..16).for_each(|_| w.bit(true));
+            gate.admit_pps(&w.into_bytes())
+        };
+        assert_eq!((keep(255), keep(256)), (Ok(()), Err(code::RULE)));
+    }
+}

@@ -1,0 +1,280 @@
+//! What comes in comes out: every frame with its time, every sound with its bytes, in segments that stand alone.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use engine::offline;
+use link::{EndCause, Filter, Report};
+use media::Codec;
+
+use crate::session_support::{Clip, Ended, Live, PATIENCE, World, ms};
+
+const EDGES: Filter = Filter::Edges { gain_percent: 100 };
+
+/// Plays a clip through a session and asserts that it comes back whole.
+#[track_caller]
+fn comes_back_whole(clip: &Clip, filter: Filter) -> Ended {
+    let mut live = Live::open(World::shared(), filter);
+    live.play(clip);
+    let ended = live.end();
+    ended.assert_whole(clip);
+    ended
+}
+
+#[test]
+fn passthrough_brings_every_frame_and_sound_back() {
+    let clip = Clip::mill(4);
+    let ended = comes_back_whole(&clip, Filter::Passthrough);
+    assert!(mean_psnr(&clip, &ended, offline::Filter::Passthrough) > 30.0);
+    plays_in_ffmpeg(&ended.bytes());
+}
+
+#[test]
+fn edges_bring_every_frame_and_sound_back() {
+    let clip = Clip::mill(4);
+    let ended = comes_back_whole(&clip, EDGES);
+    let db = mean_psnr(&clip, &ended, offline::Filter::Edges { gain_percent: 100 });
+    println!("edges: {db:.1} dB against the filter on the decoded input");
+    assert!(db > 30.0);
+    plays_in_ffmpeg(&ended.bytes());
+}
+
+#[test]
+fn pictures_out_of_order_come_back_in_order() {
+    let clip = Clip::b_frames();
+    let stored: Vec<i64> = clip
+        .stream()
+        .video
+        .iter()
+        .map(|picture| picture.pts)
+        .collect();
+    assert!(!stored.is_sorted(), "the clip has B-frames");
+    let ended = comes_back_whole(&clip, EDGES);
+    let out: Vec<i64> = ended
+        .stream()
+        .video
+        .iter()
+        .map(|picture| picture.pts)
+        .collect();
+    assert!(out.is_sorted(), "the output has none");
+    plays_in_ffmpeg(&ended.bytes());
+}
+
+#[test]
+fn video_alone_comes_back() {
+    let clip = Clip::no_audio();
+    let ended = comes_back_whole(&clip, EDGES);
+    assert_eq!(ended.stream().audio.len(), 0);
+    plays_in_ffmpeg(&ended.bytes());
+}
+
+#[test]
+fn clocks_that_start_at_26_hours_are_kept() {
+    let clip = Clip::offset_26_hours();
+    assert!(clip.stream().pts()[0] >= 26 * 3600 * 90_000 - 90_000 || clip.stream().pts()[0] > 0);
+    plays_in_ffmpeg(&comes_back_whole(&clip, EDGES).bytes());
+}
+
+#[test]
+fn clocks_that_wrap_are_kept() {
+    let clip = Clip::wrap();
+    let lap = |pts: &i64| pts.div_euclid(1 << 33);
+    let pts = clip.stream().pts();
+    assert_ne!(pts.first().map(lap), pts.last().map(lap), "the clip wraps");
+    plays_in_ffmpeg(&comes_back_whole(&clip, EDGES).bytes());
+}
+
+#[test]
+fn a_program_that_changes_is_followed() {
+    let clip = Clip::pmt_change();
+    assert_eq!(clip.stream().programs.len(), 3);
+    let ended = comes_back_whole(&clip, EDGES);
+    let tracks: Vec<usize> = ended
+        .stream()
+        .programs
+        .iter()
+        .map(|program| program.tracks.len())
+        .collect();
+    assert_eq!(tracks.first(), Some(&2), "video and sound");
+    assert_eq!(tracks.last(), Some(&1), "the sound went away: {tracks:?}");
+}
+
+#[test]
+fn opus_mp3_and_ac3_pass_through() {
+    let clips = [
+        (Codec::Opus, Clip::opus()),
+        (Codec::Mp3, Clip::mp3()),
+        (Codec::Ac3, Clip::ac3()),
+    ];
+    for (codec, clip) in clips {
+        let ended = comes_back_whole(
+            &clip,
+            Filter::Invert {
+                amount_percent: 100,
+            },
+        );
+        assert!(
+            ended
+                .stream()
+                .audio
+                .iter()
+                .all(|sound| sound.codec == codec)
+        );
+        plays_in_ffmpeg(&ended.bytes());
+    }
+}
+
+#[test]
+fn hevc_is_recognised_and_refused_in_words() {
+    let mut live = Live::open(World::shared(), EDGES);
+    live.publish([&Clip::hevc().bytes[..]]);
+    let ended = live.ended();
+    let EndCause::BadInput(why) = &ended.cause else {
+        panic!("{:?}", ended.cause)
+    };
+    assert!(why.contains("Hevc") && why.contains("send H.264"), "{why}");
+    assert_eq!(ended.seen.segments.len(), 0);
+}
+
+/// Frame after frame is sent only when the one before it has come back, so none can have waited for the segment's end.
+#[test]
+fn output_is_written_a_frame_at_a_time() {
+    let clip = Clip::no_audio();
+    let mut live = Live::open(World::shared(), EDGES);
+    for frames in clip.segments() {
+        let mut segment = live.segment();
+        for n in frames {
+            segment.chunk(clip.frame(n));
+            live.note(clip.frames[n].pts);
+            // A unit's end may show only when the next one begins.
+            live.watcher.wait(
+                "the frame before is back while its segment is open",
+                |seen| seen.frames() >= n,
+            );
+        }
+        segment.finish().head.is(200);
+    }
+    let ended = live.end();
+    ended.assert_whole(&clip);
+    let chunks: Vec<usize> = ended
+        .seen
+        .chunks()
+        .map(|chunk| chunk.frames.len())
+        .collect();
+    assert_eq!(chunks, vec![1; clip.frames.len()], "a chunk a frame");
+}
+
+#[test]
+fn the_stages_of_a_frame_add_up() {
+    let clip = Clip::mill(2);
+    let mut live = Live::open(World::shared(), EDGES);
+    live.play_paced(&clip, ms(33));
+    let ended = live.end();
+    ended.assert_whole(&clip);
+    println!("30 fps 640x360, {}", ended.stages());
+    println!(
+        "from outside: p50 {:?} p99 {:?}",
+        ended.latency(0.5),
+        ended.latency(0.99)
+    );
+    let (total, stages) = ended.stats.stages.split_last().expect("stages");
+    for stage in &ended.stats.stages {
+        assert_eq!(
+            stage.count,
+            clip.frames.len() as u64,
+            "every frame is measured"
+        );
+        assert!(0 < stage.p50_us && stage.p50_us <= stage.p99_us && stage.p99_us <= stage.max_us);
+        assert!(
+            stage.max_us <= total.max_us + total.max_us / 50 + 8,
+            "a part is no more than the whole"
+        );
+    }
+    // Each frame's stages sum to its total exactly; of medians that holds roughly.
+    let sum: u64 = stages.iter().map(|stage| stage.p50_us).sum();
+    let slack = total.p50_us / 3 + 500;
+    assert!(
+        sum.abs_diff(total.p50_us) <= slack,
+        "medians add up to {sum} us of {} us",
+        total.p50_us
+    );
+    assert!(
+        total.max_us
+            <= stages
+                .iter()
+                .map(|stage| stage.max_us * 102 / 100 + 8)
+                .sum()
+    );
+}
+
+#[test]
+fn the_first_frames_are_reported_in_words() {
+    let clip = Clip::b_frames();
+    let mut live = Live::open(World::shared(), EDGES);
+    let id = live.id.clone();
+    live.play(&clip);
+    let described = World::shared()
+        .reports
+        .find(PATIENCE, |report| match report {
+            Report::FirstInput {
+                manifest_id,
+                description,
+            } if *manifest_id == id => Some(description.clone()),
+            _ => None,
+        });
+    assert_eq!(described.as_deref(), Some("H.264 160×90, with audio"));
+    let first_output = World::shared()
+        .reports
+        .find(PATIENCE, |report| match report {
+            Report::FirstOutput { manifest_id } if *manifest_id == id => Some(()),
+            _ => None,
+        });
+    assert!(first_output.is_some());
+    live.end().assert_whole(&clip);
+}
+
+/// How much the output's pictures are like what the filter makes of the input's.
+fn mean_psnr(input: &Clip, output: &Ended, filter: offline::Filter) -> f64 {
+    let mut expected = std::collections::BTreeMap::new();
+    let damaged = offline::decode(&input.bytes, |pts, frame| {
+        expected.insert(pts, offline::filter(filter, frame).expect("a filter"));
+    });
+    assert_eq!(damaged, Ok(0));
+    let (mut sum, mut pictures) = (0.0, 0);
+    let damaged = offline::decode(&output.bytes(), |pts, frame| {
+        let expected = &expected[&pts];
+        sum += offline::psnr(expected, frame).expect("the same size").y;
+        pictures += 1;
+    });
+    assert_eq!(damaged, Ok(0), "the output decodes");
+    assert_eq!(pictures, expected.len());
+    sum / pictures as f64
+}
+
+/// ffmpeg, where it is installed, finds nothing to complain about.
+#[track_caller]
+fn plays_in_ffmpeg(stream: &[u8]) {
+    let spawned = Command::new("ffmpeg")
+        .args([
+            "-nostdin", "-v", "warning", "-f", "mpegts", "-i", "pipe:0", "-f", "null", "-",
+        ])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut ffmpeg) = spawned else {
+        assert!(
+            std::env::var_os("MILLSTREAM_REQUIRE_TOOLS").is_none(),
+            "ffmpeg is not installed"
+        );
+        println!("SKIPPED: ffmpeg is not installed");
+        return;
+    };
+    let mut stdin = ffmpeg.stdin.take().expect("its input");
+    std::thread::scope(|scope| {
+        scope.spawn(move || drop(stdin.write_all(stream)));
+        let output = ffmpeg.wait_with_output().expect("ffmpeg ends");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "ffmpeg: {said}");
+    });
+}
