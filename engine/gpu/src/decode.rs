@@ -117,7 +117,7 @@ pub enum Feature {
     /// A profile, by its `profile_idc`.
     #[error("profile {0}")]
     Profile(u8),
-    /// Chroma that the decoder does not read: 4:4:4, for the CPU.
+    /// Chroma that the decoder does not read. The CPU's reads all but 4:4:4.
     #[error("chroma format {}", ["4:0:0", "4:2:0", "4:2:2", "4:4:4"][usize::from(*.0) & 3])]
     Chroma(u8),
     /// More bits a sample than the decoder reads, or not as many for chroma as for luma.

@@ -37,7 +37,7 @@ pub(crate) struct Unit {
     pub(crate) stamps: Stamps,
 }
 
-/// When a frame passed where.
+/// When a frame passed where, and what it belongs to.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamps {
     /// Its last byte came off the socket.
@@ -52,11 +52,13 @@ pub(crate) struct Stamps {
     pub(crate) processed: Instant,
     /// It was encoded, and queued.
     pub(crate) encoded: Instant,
+    /// The program it came in, counted as the input announced them.
+    pub(crate) program: u32,
 }
 
 impl Stamps {
     /// A frame that has just been found.
-    pub(crate) const fn found(read: Instant, queued: Instant) -> Self {
+    pub(crate) const fn found(read: Instant, queued: Instant, program: u32) -> Self {
         Self {
             read,
             queued,
@@ -64,6 +66,7 @@ impl Stamps {
             decoded: queued,
             processed: queued,
             encoded: queued,
+            program,
         }
     }
 }

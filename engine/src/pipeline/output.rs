@@ -4,22 +4,27 @@
 //! - A frame is published the moment it is there; audio waits for the frame that is shown after it, so the two stay in step.
 //! - Audio passes through bit for bit. What was shown before a cut lies before the cut.
 //! - Every segment begins with tables and a key frame.
+//! - A program is announced with the first frame that came in it, not before.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use media::{Mux, Program, Ticks, mux};
+use media::{Mux, Program, Ticks, Track, mux};
 
 use crate::shard::Shard;
 use crate::shard::local::Pen;
 
 /// Audio units that may wait for video.
 const AUDIO_MAX: usize = 512;
+/// Programs that may wait for their first frame; more of them replace each other.
+const PROGRAMS_MAX: usize = 8;
 /// How long audio waits for video that does not come.
 const AUDIO_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One audio unit, as it came.
 pub(super) struct Audio {
+    /// The program it came in, as [`Output::newest_program`] counts.
+    pub(super) program: u32,
     pub(super) pid: u16,
     pub(super) pts: Option<Ticks>,
     pub(super) data: Vec<u8>,
@@ -29,8 +34,12 @@ pub(super) struct Audio {
 /// The muxing end of a session.
 pub(super) struct Output {
     mux: Option<Mux>,
-    tracks: Vec<media::Track>,
+    /// What is announced now, and its number.
+    tracks: Vec<Track>,
     video: Option<usize>,
+    program: u32,
+    /// What the input has announced since; each takes over with the first frame that came in it.
+    coming: VecDeque<Vec<Track>>,
     waiting: VecDeque<Audio>,
     audio_pts: Option<Ticks>,
     buffer: Vec<u8>,
@@ -44,6 +53,8 @@ impl Output {
             mux: None,
             tracks: Vec::new(),
             video: None,
+            program: 0,
+            coming: VecDeque::new(),
             waiting: VecDeque::new(),
             audio_pts: None,
             buffer: Vec::new(),
@@ -57,32 +68,51 @@ impl Output {
         self.bytes
     }
 
-    pub(super) fn has_audio(&self) -> bool {
-        self.tracks.iter().any(|track| track.codec.is_audio())
+    /// The number of the program that the input is in; 0 before the first.
+    pub(super) fn newest_program(&self) -> u32 {
+        self.program + u32::try_from(self.coming.len()).unwrap_or(0)
     }
 
-    /// The input's tracks appeared or changed; the output announces the same.
+    pub(super) fn has_audio(&self) -> bool {
+        self.newest_tracks()
+            .iter()
+            .any(|track| track.codec.is_audio())
+    }
+
+    fn newest_tracks(&self) -> &[Track] {
+        self.coming.back().unwrap_or(&self.tracks)
+    }
+
+    /// The input's tracks appeared or changed. The output announces the same once it has got there: frames of the program
+    /// before may still be on the lane.
     pub(super) fn set_program(&mut self, program: &Program) -> Result<(), mux::Error> {
         let video = program.video().map(|track| track.pid);
-        self.tracks = program
-            .tracks
-            .iter()
-            .filter(|track| track.codec.is_audio() || Some(track.pid) == video)
-            .cloned()
-            .collect();
-        self.video = self
-            .tracks
-            .iter()
-            .position(|track| Some(track.pid) == video);
-        match &mut self.mux {
-            Some(mux) => {
-                mux.set_tracks(&self.tracks)?;
-                if self.begun {
-                    mux.tables(&mut self.buffer);
-                }
-                Ok(())
-            }
-            None => Mux::new(mux::Config::default(), &self.tracks).map(|mux| self.mux = Some(mux)),
+        let is_wanted = |track: &&Track| track.codec.is_audio() || Some(track.pid) == video;
+        let tracks: Vec<Track> = program.tracks.iter().filter(is_wanted).cloned().collect();
+        Mux::new(mux::Config::default(), &tracks)?;
+        if self.coming.len() == PROGRAMS_MAX {
+            self.coming.pop_back();
+        }
+        self.coming.push_back(tracks);
+        Ok(())
+    }
+
+    /// Announces the programs up to `program`. What still waits in the ones before goes first.
+    fn enter(&mut self, program: u32) {
+        while self.program < program
+            && let Some(tracks) = self.coming.pop_front()
+        {
+            self.write_audio(None);
+            let announced = match &mut self.mux {
+                Some(mux) => mux.set_tracks(&tracks).is_ok(),
+                None => Mux::new(mux::Config::default(), &tracks)
+                    .map(|mux| self.mux = Some(mux))
+                    .is_ok(),
+            };
+            debug_assert!(announced, "set_program has tried it");
+            self.video = tracks.iter().position(|track| track.codec.is_video());
+            self.tracks = tracks;
+            self.program += 1;
         }
     }
 
@@ -91,31 +121,29 @@ impl Output {
         &mut self,
         shard: &Shard,
         pen: &mut Pen,
+        program: u32,
         pts: Ticks,
         key: bool,
         data: &[u8],
     ) -> bool {
-        let (Some(mux), Some(track)) = (&mut self.mux, self.video) else {
-            return false;
-        };
+        let is_new = program > self.program;
+        if is_new {
+            self.enter(program);
+        }
         if key {
             // A new segment: what was shown before it belongs to the old one.
             if self.begun {
-                write_audio(
-                    mux,
-                    &self.tracks,
-                    &mut self.waiting,
-                    &mut self.audio_pts,
-                    Some(pts),
-                    &mut self.buffer,
-                );
+                self.write_audio(Some(pts));
                 self.bytes += send(shard, pen, &mut self.buffer).1;
                 pen.end_segment(shard);
             }
             self.begun = true;
-            mux.tables(&mut self.buffer);
-        } else if !self.begun {
+        }
+        let (Some(mux), Some(track), true) = (&mut self.mux, self.video, self.begun) else {
             return false;
+        };
+        if key || is_new {
+            mux.tables(&mut self.buffer);
         }
         let unit = mux::Unit {
             pts: Some(pts),
@@ -126,14 +154,7 @@ impl Output {
         if mux.unit(track, unit, &mut self.buffer).is_err() {
             return false;
         }
-        write_audio(
-            mux,
-            &self.tracks,
-            &mut self.waiting,
-            &mut self.audio_pts,
-            Some(pts),
-            &mut self.buffer,
-        );
+        self.write_audio(Some(pts));
         let (sent, bytes) = send(shard, pen, &mut self.buffer);
         self.bytes += bytes;
         sent
@@ -141,11 +162,8 @@ impl Output {
 
     /// Takes an audio unit; gives its buffer back if it is not wanted.
     pub(super) fn audio(&mut self, shard: &Shard, pen: &mut Pen, audio: Audio) -> Option<Vec<u8>> {
-        if !self
-            .tracks
-            .iter()
-            .any(|track| track.pid == audio.pid && track.codec.is_audio())
-        {
+        let is_ours = |track: &Track| track.pid == audio.pid && track.codec.is_audio();
+        if !self.newest_tracks().iter().any(is_ours) {
             return Some(audio.data);
         }
         self.waiting.push_back(audio);
@@ -177,38 +195,43 @@ impl Output {
         pen.end_segment(shard);
     }
 
+    /// Publishes the first `count` that wait, whatever video there is.
     fn release(&mut self, shard: &Shard, pen: &mut Pen, count: usize) {
-        let Some(mux) = &mut self.mux else { return };
-        let mut due: VecDeque<Audio> = self.waiting.drain(..count).collect();
-        write_audio(
-            mux,
-            &self.tracks,
-            &mut due,
-            &mut self.audio_pts,
-            None,
-            &mut self.buffer,
-        );
+        for _ in 0..count {
+            let Some(audio) = self.waiting.pop_front() else {
+                break;
+            };
+            if audio.program > self.program {
+                self.enter(audio.program);
+                if let Some(mux) = &mut self.mux {
+                    mux.tables(&mut self.buffer);
+                }
+            }
+            self.write(audio);
+        }
         self.bytes += send(shard, pen, &mut self.buffer).1;
     }
-}
 
-/// Muxes the audio that is shown before `until`, or all.
-fn write_audio(
-    mux: &mut Mux,
-    tracks: &[media::Track],
-    waiting: &mut VecDeque<Audio>,
-    audio_pts: &mut Option<Ticks>,
-    until: Option<Ticks>,
-    buffer: &mut Vec<u8>,
-) {
-    while let Some(audio) = waiting.front() {
-        if until.is_some_and(|until| audio.pts.or(*audio_pts).is_some_and(|pts| pts >= until)) {
-            break;
+    /// Muxes the audio of this program that is shown before `until`, or all of it.
+    fn write_audio(&mut self, until: Option<Ticks>) {
+        while let Some(audio) = self.waiting.front() {
+            let shown = audio.pts.or(self.audio_pts);
+            if audio.program > self.program
+                || until.is_some_and(|until| shown.is_some_and(|pts| pts >= until))
+            {
+                break;
+            }
+            let Some(audio) = self.waiting.pop_front() else {
+                break;
+            };
+            self.write(audio);
         }
-        let Some(audio) = waiting.pop_front() else {
-            break;
-        };
-        if let Some(track) = tracks.iter().position(|track| track.pid == audio.pid) {
+    }
+
+    /// Muxes one audio unit.
+    fn write(&mut self, audio: Audio) {
+        let track = self.tracks.iter().position(|track| track.pid == audio.pid);
+        if let (Some(mux), Some(track), true) = (&mut self.mux, track, self.begun) {
             let unit = mux::Unit {
                 pts: audio.pts,
                 dts: None,
@@ -216,9 +239,9 @@ fn write_audio(
                 data: &[&audio.data],
             };
             // What cannot be muxed (too large for a PES packet) was not legal where it came from either.
-            let _ = mux.unit(track, unit, buffer);
+            let _ = mux.unit(track, unit, &mut self.buffer);
         }
-        *audio_pts = audio.pts.or(*audio_pts);
+        self.audio_pts = audio.pts.or(self.audio_pts);
     }
 }
 

@@ -222,7 +222,7 @@ impl Session {
         let taken_back = Instant::now();
         let written = self
             .output
-            .video(&self.shard, &mut self.pen, pts, key, data);
+            .video(&self.shard, &mut self.pen, stamps.program, pts, key, data);
         self.shard.ring();
         if !written {
             self.stats.totals.frames_dropped += 1;
@@ -325,6 +325,7 @@ impl Session {
                 Event::Unit(unit) => {
                     self.stats.totals.audio_packets += 1;
                     let audio = Audio {
+                        program: self.output.newest_program(),
                         pid: unit.pid,
                         pts: unit.pts,
                         data: unit.data,
@@ -393,7 +394,7 @@ impl Session {
             data: unit.data,
             pts: pts.0,
             key,
-            stamps: Stamps::found(read, Instant::now()),
+            stamps: Stamps::found(read, Instant::now(), self.output.newest_program()),
         };
         match self.place.push(unit) {
             Ok(()) => {

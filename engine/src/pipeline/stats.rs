@@ -35,6 +35,7 @@ impl Stats {
             decoded,
             processed,
             encoded,
+            program: _,
         } = *stamps;
         for (stage, from, to) in [
             (Stage::Demux, read, queued),

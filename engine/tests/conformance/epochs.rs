@@ -105,3 +105,19 @@ fn an_empty_reset_field_resets_nothing() {
         assert_eq!(reader.rest(), b"");
     });
 }
+
+#[test]
+fn a_post_that_waited_in_the_old_epoch_does_not_move_the_new_head() {
+    for_each_world(|world| {
+        let name = world.channel();
+        world.publish_upto(&name, 8);
+        let mut old = world.post(&name, 8);
+        let mut anew = world.post_with(&name, 0, "Lp-Trickle-Reset: 1\r\n");
+        old.response().head.is(200).seq(8).closes().closed(false);
+        assert_eq!(world.next(&name), 0);
+        anew.chunk("anew");
+        anew.finish().head.is(200).seq(0);
+        assert_eq!(world.next(&name), 1);
+        assert_eq!(world.read(&name, -2), b"anew");
+    });
+}

@@ -189,22 +189,15 @@ fn a_publisher_that_vanishes_and_returns_is_welcome() {
     ended.assert_whole(&clip);
 }
 
+/// What a gateway does when a segment fails half way: it takes the rest back and goes on with the next.
 #[test]
-fn a_publisher_that_vanishes_and_goes_on_with_the_next_segment_is_welcome() {
+fn a_publisher_that_vanishes_and_gives_the_segment_up_is_welcome() {
     let clip = Clip::no_audio();
     let mut live = Live::open(World::shared(), EDGES);
-    let frames = clip.segments();
-    let (first, second) = (frames[0].clone(), frames[1].clone());
-    let kept = first.len() / 2;
-    let mut segment = live.segment();
-    for n in first.take(kept) {
-        segment.chunk(clip.frame(n));
-    }
-    segment.chunk(&clip.frame(kept)[..100]);
-    live.watcher.wait("what came has been worked on", |seen| {
-        seen.frames() >= kept - 1
-    });
-    segment.reset();
+    let kept = vanish_half_way(&mut live, &clip);
+    let name = format!("{}/0", live.id);
+    live.world.delete(&name).head.is(200);
+    let second = clip.segments()[1].clone();
     live.publish(second.clone().map(|n| clip.frame(n)));
     live.watcher.wait("the second segment is back", |seen| {
         seen.frames() >= kept + second.len() - 1
@@ -218,6 +211,40 @@ fn a_publisher_that_vanishes_and_goes_on_with_the_next_segment_is_welcome() {
         second.len()
     );
     assert!((kept + second.len()..=kept + second.len() + 1).contains(&out));
+}
+
+/// Without a word, it is given its time to come back; then the session goes on without it.
+#[test]
+fn a_publisher_that_vanishes_for_good_costs_the_grace_it_is_given() {
+    let world = World::own(|config| config.trickle.abort_grace = ms(500));
+    let clip = Clip::no_audio();
+    let mut live = Live::open(&world, EDGES);
+    let kept = vanish_half_way(&mut live, &clip);
+    std::thread::sleep(ms(1500));
+    let second = clip.segments()[1].clone();
+    live.publish(second.clone().map(|n| clip.frame(n)));
+    live.watcher.wait("the second segment is back", |seen| {
+        seen.frames() >= kept + second.len() - 1
+    });
+    let ended = live.end_settled();
+    assert_eq!(ended.cause, EndCause::InputEnded);
+    ended.assert_segments_stand_alone();
+}
+
+/// Publishes half of the first segment and a piece of a frame, then breaks the connection.
+fn vanish_half_way(live: &mut Live<'_>, clip: &Clip) -> usize {
+    let kept = clip.segments()[0].len() / 2;
+    let mut segment = live.segment();
+    for n in 0..kept {
+        segment.chunk(clip.frame(n));
+    }
+    segment.chunk(&clip.frame(kept)[..100]);
+    live.watcher.wait("what came has been worked on", |seen| {
+        seen.frames() >= kept - 1
+    });
+    segment.reset();
+    std::thread::sleep(ms(100));
+    kept
 }
 
 /// Flips bytes inside the slices of every third picture, key frames apart.

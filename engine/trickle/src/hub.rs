@@ -607,3 +607,6 @@ impl<S: Span> Hub<S> {
         into.append(&mut self.changes.woken);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,8 @@
 //! The CPU as a device: the backend that every build carries.
 //!
 //! H.264 by openh264 (Cisco's, built from source into the binary), except that streams which are not 8-bit 4:2:0 are
-//! decoded by rust_h264; filters by [`kernels::reference`]. A surface is a [`Frame`] in host memory. Everything runs on the thread that calls, so a session costs one core at most.
+//! decoded by rust_h264. Filters by [`kernels::reference`]. A surface is a [`Frame`] in host memory. Everything runs
+//! on the thread that calls, so a session costs one core at most.
 
 mod decode;
 mod encode;

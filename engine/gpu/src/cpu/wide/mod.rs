@@ -1,10 +1,11 @@
 //! The second H.264 library, rust_h264, for pictures that openh264 does not read: 4:2:2, 4:0:0 and 10 bits.
 //!
-//! It is plain Rust and agrees with ffmpeg bit for bit, but takes about twice openh264's time a picture. It is also
-//! kinder to a broken stream than we are: of a picture whose later slices are damaged or missing it shows the rest,
-//! and it puts an older picture in the place of a lost one. So it is shown nothing that `gate` has not read first,
-//! and its picture is looked at before it is passed on. What cannot be seen from outside is damage within a slice
-//! that still reads as some whole picture: more of that is shown than openh264 would show, until the next key picture.
+//! It is Rust throughout and agrees with ffmpeg bit for bit, but takes 1.4 times openh264's time a picture, and more
+//! where a picture has several slices. It is also kinder to a broken stream than we are: of a picture whose later
+//! slices are damaged or missing it shows the rest, and it puts an older picture in the place of a lost one. So it is
+//! shown nothing that `gate` has not read first, and its picture is looked at before it is passed on. What cannot be
+//! seen from outside is damage within a slice that still reads as some whole picture: more of that is shown than
+//! openh264 would show, until the next key picture.
 //!
 //! Invariants worth naming:
 //!
