@@ -1,4 +1,5 @@
-//! What an idle connection costs the engine: 10,000 of each kind at once, and the figure.
+//! What an idle connection costs the engine: 10,000 of each kind at once, and the figure. Beside it, since it takes its time
+//! too, what a publisher hears while it is idle.
 //!
 //! The clients live in a process of their own, so that only the engine's memory is measured: the growth of this process's
 //! resident set (`/proc/self/statm`) over the number of connections. Each kind has an engine in a process of its own as well,
@@ -7,9 +8,10 @@
 mod support;
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use support::child::{self, Child};
-use support::{Client, World, eventually, tls, world};
+use support::{Client, World, eventually, ms, tls, world};
 
 const PLAIN: usize = 10_000;
 const TLS: usize = 1_000;
@@ -73,7 +75,7 @@ fn measure(kind: &str, tls: bool, n: usize) -> f64 {
     );
     assert_eq!(child.hear(), "connected");
     eventually("all are here", || world.metrics().connections as usize >= n);
-    std::thread::sleep(support::ms(300));
+    std::thread::sleep(ms(300));
     let kib = (resident_kib() - before) / n as f64;
     // They are alive, not forgotten: one publish reaches every parked subscriber.
     if kind == "subscriber" {
@@ -126,6 +128,36 @@ fn child_holds_connections() {
         }
         child::say("read");
     }
+}
+
+#[test]
+fn case_22_a_silent_post_hears_100_continue_every_ten_seconds() {
+    if child::part().is_some() {
+        return;
+    }
+    let world = World::plain(|_| {});
+    let name = world.channel();
+    let mut publisher = world.send(format!(
+        "POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    ));
+    let mut reader = world.get(&name, 0);
+    let began = Instant::now();
+    for n in 1..=2u32 {
+        publisher.await_continue();
+        let at = began.elapsed();
+        assert!(
+            at > ms(9_500) * n && at < ms(11_500) * n,
+            "provisional response {n} after {at:?}"
+        );
+    }
+    publisher.assert_silent(Duration::from_secs(4));
+    publisher.chunk("at last");
+    reader.head().is(200);
+    assert_eq!(reader.continues, 0, "a GET hears nothing provisional");
+    let answer = publisher.finish();
+    answer.head.is(200).seq(0);
+    assert_eq!(publisher.continues, 2);
+    assert_eq!(reader.rest(), b"at last");
 }
 
 fn raise_descriptor_limit() {

@@ -195,7 +195,8 @@ impl Place {
         &self.lanes.0[self.lane].jobs
     }
 
-    /// Queues a unit without waking the lane.
+    /// Queues a unit without waking the lane; gives it back when the ring is full.
+    #[allow(clippy::result_large_err)] // the unit itself comes back, not a description of a failure
     pub(crate) fn push(&self, unit: Unit) -> Result<(), Unit> {
         match self.jobs().push(Job::Unit {
             key: self.key,

@@ -34,6 +34,8 @@ const SPANS_MAX: usize = 64;
 const PROGRESS: Duration = Duration::from_secs(1);
 /// How long input may come without a picture before it is called bad.
 const BAD_INPUT: Duration = Duration::from_secs(10);
+/// How long the last frame of a segment may wait for the next segment to show whether it is whole.
+const SEGMENT_PAUSE: Duration = Duration::from_millis(200);
 /// How long the lane may take to bring out what it holds.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -73,6 +75,8 @@ struct Session {
     read_before: Instant,
     input_at: Instant,
     picture_at: Instant,
+    /// Whether a segment has ended and the next has not begun.
+    between_segments: bool,
     trouble: Option<String>,
     progress_at: Instant,
     draining: Option<(EndCause, Instant)>,
@@ -103,6 +107,7 @@ impl Session {
             read_before: now,
             input_at: now,
             picture_at: now,
+            between_segments: false,
             trouble: None,
             progress_at: now + PROGRESS,
             draining: None,
@@ -281,10 +286,7 @@ impl Session {
             }
             match self.input.poll(&self.shard) {
                 Found::Span(payload) => self.take_span(&payload),
-                Found::SegmentEnd => {
-                    self.demux.flush();
-                    self.take_events();
-                }
+                Found::SegmentEnd => self.between_segments = true,
                 Found::Gap => {
                     self.demux.flush();
                     self.take_events();
@@ -301,6 +303,11 @@ impl Session {
     }
 
     fn take_span(&mut self, payload: &Payload) {
+        // A segment that does not begin with tables may go on where the one before was cut, even inside a packet.
+        if std::mem::take(&mut self.between_segments) && begins_with_tables(&payload.span) {
+            self.demux.flush();
+            self.take_events();
+        }
         self.read_before = self.read_at;
         self.read_at = self.shard.epoch() + Duration::from_micros(payload.read_at_us);
         self.input_at = Instant::now();
@@ -420,13 +427,18 @@ impl Session {
             return None;
         }
         self.progress_at = now + PROGRESS;
+        let silent = now.saturating_duration_since(self.input_at);
+        if self.between_segments && silent >= SEGMENT_PAUSE {
+            self.between_segments = false;
+            self.demux.flush();
+            self.take_events();
+        }
         self.output
             .release_stale_audio(&self.shard, &mut self.pen, now);
         self.report(Report::Progress {
             manifest_id: self.id.clone(),
             stats: self.stats.read(),
         });
-        let silent = now.saturating_duration_since(self.input_at);
         if silent >= self.shard.config.limits.session_idle {
             self.begin_drain(EndCause::InputIdle);
         } else if self.stats.totals.bytes_in > 0
@@ -460,6 +472,11 @@ impl Session {
             stats: self.stats.read(),
         });
     }
+}
+
+/// Whether a segment's first packet carries tables, such as a PAT or an SDT (ISO/IEC 13818-1, table 2-3), from their start.
+fn begins_with_tables(span: &[u8]) -> bool {
+    matches!(span, [0x47, high, low, ..] if high & 0x5f == 0x40 && *low < 0x20)
 }
 
 fn describe(unit: &media::Unit, audio: bool) -> String {

@@ -1,9 +1,9 @@
 //! Conformance cases 15–28: publishers that come back, gaps, evictions, and the plain things.
-//! Case 23, a channel with subscribers only, is with the sweeps in `bounds`.
+//! Case 22, a silent publisher, is in `idle`; case 23, a channel with subscribers only, in `bounds`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::support::{BEAT, End, World, eventually, for_each_world, ms, noise};
+use crate::support::{BEAT, End, eventually, for_each_world, ms, noise};
 
 #[test]
 fn case_15_an_aborted_segment_is_continued_by_the_same_number() {
@@ -148,33 +148,6 @@ fn case_21_a_parked_get_ends_when_its_slot_is_taken() {
         response.head.is(200).seq(2).latest(2).closed(false);
         assert_eq!(response.body, b"");
     });
-}
-
-#[test]
-fn case_22_a_silent_post_hears_100_continue_every_ten_seconds() {
-    let world = World::plain(|_| {});
-    let name = world.channel();
-    let mut publisher = world.send(format!(
-        "POST /ai/trickle/{name}/0 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    ));
-    let mut reader = world.get(&name, 0);
-    let began = Instant::now();
-    for n in 1..=2u32 {
-        publisher.await_continue();
-        let at = began.elapsed();
-        assert!(
-            at > ms(9_500) * n && at < ms(11_500) * n,
-            "provisional response {n} after {at:?}"
-        );
-    }
-    publisher.assert_silent(Duration::from_secs(4));
-    publisher.chunk("at last");
-    reader.head().is(200);
-    assert_eq!(reader.continues, 0, "a GET hears nothing provisional");
-    let answer = publisher.finish();
-    answer.head.is(200).seq(0);
-    assert_eq!(publisher.continues, 2);
-    assert_eq!(reader.rest(), b"at last");
 }
 
 #[test]

@@ -51,30 +51,38 @@ fn chunks_may_be_cut_anywhere() {
     live.end_settled().assert_whole(&clip);
 }
 
+/// Some publishers cut by size or by time, inside a frame and inside a packet; readers that join the pieces lose nothing.
 #[test]
-fn segments_cut_at_any_byte_cost_the_frames_at_the_cuts() {
+fn segments_may_be_cut_anywhere() {
     let clip = Clip::b_frames();
     let mut live = Live::open(World::shared(), EDGES);
     let mut chance = Chance(11);
     let (mut rest, mut cuts) = (&clip.bytes[..], 0);
     while !rest.is_empty() {
-        let (piece, tail) = rest.split_at((6000 + chance.below(6000)).min(rest.len()));
+        let (piece, tail) = rest.split_at((2000 + chance.below(2000)).min(rest.len()));
         live.publish([piece]);
         cuts += usize::from(!tail.is_empty());
         rest = tail;
-        live.watcher.settle(ms(150));
+        live.watcher.settle(ms(100));
     }
+    println!("{cuts} cuts");
+    live.end_settled().assert_whole(&clip);
+}
+
+/// A segment that lost its end costs a frame at that end, whatever follows.
+#[test]
+fn a_segment_that_is_cut_short_costs_one_frame() {
+    let clip = Clip::no_audio();
+    let mut live = Live::open(World::shared(), EDGES);
+    let segments = clip.segment_bytes();
+    live.publish([&segments[0][..segments[0].len() - 300]]);
+    live.publish([&segments[1][..]]);
     let ended = live.end_settled();
     assert_eq!(ended.cause, EndCause::InputEnded);
     ended.assert_segments_stand_alone();
     let lost = clip.frames.len() - ended.stream().video.len();
-    println!(
-        "{cuts} cuts: {lost} frames lost, {} decode errors",
-        ended.stats.decode_errors
-    );
-    assert!(lost <= 2 * cuts, "{lost} frames lost at {cuts} cuts");
-    let last = clip.stream().pts().pop();
-    assert_eq!(ended.stream().pts().pop(), last, "it goes on to the end");
+    println!("{lost} frames lost");
+    assert!(lost <= 1, "{lost} frames lost");
 }
 
 #[test]

@@ -101,7 +101,6 @@ fn a_control_message_is_reported_byte_for_byte() {
         }
         post.finish().head.is(200);
     }
-    // Longer than any message: cut, and the session none the worse.
     let heard = || {
         world.reports.all(|report| match report {
             Report::ControlMessage { manifest_id, bytes } if *manifest_id == live.id => {

@@ -261,14 +261,15 @@ impl Ended {
 
     /// Latency from a frame's last byte sent to its first byte back.
     pub(crate) fn latency(&self, quantile: f64) -> Duration {
-        let mut all: Vec<Duration> = Vec::new();
-        for chunk in self.seen.chunks() {
+        super::quantile(self.latencies().map(|(_, latency)| latency), quantile)
+    }
+
+    /// When each frame was sent, and how long it took to come back.
+    pub(crate) fn latencies(&self) -> impl Iterator<Item = (Instant, Duration)> {
+        self.seen.chunks().flat_map(|chunk| {
             let sent = chunk.frames.iter().filter_map(|pts| self.sent.get(pts));
-            all.extend(sent.map(|sent| chunk.at.saturating_duration_since(*sent)));
-        }
-        all.sort_unstable();
-        assert!(!all.is_empty(), "frames came back");
-        all[((all.len() - 1) as f64 * quantile).round() as usize]
+            sent.map(|&sent| (sent, chunk.at.saturating_duration_since(sent)))
+        })
     }
 
     /// Where the time went, in a line.

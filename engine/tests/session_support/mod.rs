@@ -271,3 +271,11 @@ impl Chance {
         (self.next() % bound as u64) as usize
     }
 }
+
+/// A quantile of some latencies.
+pub(crate) fn quantile(all: impl Iterator<Item = Duration>, quantile: f64) -> Duration {
+    let mut all: Vec<Duration> = all.collect();
+    all.sort_unstable();
+    assert!(!all.is_empty(), "something was measured");
+    all[((all.len() - 1) as f64 * quantile).round() as usize]
+}

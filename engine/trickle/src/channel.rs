@@ -205,13 +205,17 @@ impl<S: Span> Channel<S> {
     }
 
     fn begin_epoch(&mut self, seq: u64, out: &mut Changes<S>) {
+        self.clear(out);
+        self.next_write = seq;
+    }
+
+    fn clear(&mut self, out: &mut Changes<S>) {
         for slot in 0..SLOTS {
             if let Some(old) = self.slots[slot].take() {
                 out.close(&old);
                 self.retire(old, out);
             }
         }
-        self.next_write = seq;
     }
 
     fn close_lower(&mut self, seq: u64, out: &mut Changes<S>) {
@@ -276,12 +280,11 @@ impl<S: Span> Channel<S> {
         segment.publishers_started -= u32::from(started);
     }
 
-    /// Closes the channel with all it holds.
+    /// Closes the channel with all it holds, and lets go of it: a reader of one segment keeps no other.
     pub(crate) fn close(&mut self, out: &mut Changes<S>) {
         self.closed = true;
-        for segment in self.slots.iter().flatten() {
-            out.close(segment);
-        }
+        self.clear(out);
+        self.spare = None;
     }
 }
 

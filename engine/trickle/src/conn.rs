@@ -164,7 +164,9 @@ impl<S: Span> Conn<S> {
     pub fn wants(&self) -> Wants {
         match &self.phase {
             Phase::Closed => Wants::Close,
-            Phase::Idle | Phase::Decide | Phase::Discard { .. } if !self.outbox.is_empty() => {
+            Phase::Idle | Phase::Decide | Phase::Discard { .. } | Phase::Linger
+                if !self.outbox.is_empty() =>
+            {
                 Wants::Drain
             }
             Phase::Publish(_) => Wants::Span,

@@ -448,13 +448,14 @@ impl<S: Span> Hub<S> {
         } = publisher;
         channel.borrow_mut().detach(&segment, started, now);
         let mut guard = segment.borrow_mut();
-        if started && !guard.is_closed() {
-            self.stats.aborts += 1;
-            if guard.publishers == 0 {
-                guard.aborted_at = Some(now);
-                drop(guard);
-                self.aborted.push(segment);
-            }
+        if guard.is_closed() {
+            return;
+        }
+        self.stats.aborts += u64::from(started);
+        if guard.is_started() && guard.publishers == 0 {
+            guard.aborted_at = Some(now);
+            drop(guard);
+            self.aborted.push(segment);
         }
     }
 
@@ -485,6 +486,12 @@ impl<S: Span> Hub<S> {
     pub fn open_local(&mut self, name: &str, now: Millis) -> Result<Publisher<S>, Refusal> {
         let channel = self.channels.get(name).ok_or(Refusal::NotFound)?.clone();
         let mut guard = channel.borrow_mut();
+        // A stranger may have closed the segment at the head before anything was written to it.
+        while let Some(closed) = guard.segment(guard.head()).cloned()
+            && closed.borrow().is_closed()
+        {
+            guard.advance_head(&closed, now);
+        }
         let seq = guard.head();
         let Admission::Segment(segment) = guard.admit(seq, false, u64::MAX, now, &mut self.changes)
         else {

@@ -208,8 +208,7 @@ impl Fields {
             } else if is("expect-content") {
                 read.expect_content = mime(value);
             } else if is("lp-trickle-token") {
-                read.token = Some(value.into())
-                    .filter(|token: &Box<str>| !token.is_empty() && name::is_legal(token));
+                read.token = name::is_legal(value).then(|| value.into());
             }
         }
         if chunked && length.is_some() {

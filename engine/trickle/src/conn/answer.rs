@@ -101,7 +101,11 @@ impl<S: Span> Conn<S> {
     }
 
     pub(super) fn answer(&mut self, request: &Request, head: Head, body: &str, now: Millis) {
-        let head = if request.keep_alive {
+        // A client that waits for our word before it sends its body gets the final answer as that word; whether it sends all
+        // the same cannot be known, so the connection ends with it.
+        let is_unsure = request.expects_continue && request.body != Body::Done;
+        let keep_alive = request.keep_alive && !is_unsure;
+        let head = if keep_alive {
             head
         } else {
             head.field("Connection", "close")
@@ -109,36 +113,29 @@ impl<S: Span> Conn<S> {
         self.outbox
             .extend_from_slice(&head.with_body(body, request.head_only));
         match request.body {
-            _ if !request.keep_alive => self.linger(now),
+            _ if !keep_alive => self.linger(now),
             Body::Done => self.idle(now),
-            body => {
+            mut body => {
                 self.since = now;
-                if request.expects_continue {
-                    // It waits for our word before it sends. The final answer is that word; whether it sends all the same
-                    // cannot be known, so the connection ends with it.
-                    self.linger(now);
-                } else {
-                    let mut body = body;
-                    let inbox = core::mem::take(&mut self.inbox);
-                    let mut at = 0;
-                    let rest = loop {
-                        match body.next(&inbox, &mut at) {
-                            Ok(Piece::Payload(_)) => {}
-                            Ok(Piece::Done(at)) => break Some(at),
-                            Ok(Piece::More) => break None,
-                            Err(_) => return self.linger(now),
-                        }
-                    };
-                    match rest {
-                        Some(at) => {
-                            self.inbox.extend_from_slice(&inbox[at..]);
-                            self.idle(now);
-                        }
-                        None => {
-                            self.phase = Phase::Discard {
-                                body,
-                                left: DISCARD_BYTES_MAX,
-                            }
+                let inbox = core::mem::take(&mut self.inbox);
+                let mut at = 0;
+                let rest = loop {
+                    match body.next(&inbox, &mut at) {
+                        Ok(Piece::Payload(_)) => {}
+                        Ok(Piece::Done(at)) => break Some(at),
+                        Ok(Piece::More) => break None,
+                        Err(_) => return self.linger(now),
+                    }
+                };
+                match rest {
+                    Some(at) => {
+                        self.inbox.extend_from_slice(&inbox[at..]);
+                        self.idle(now);
+                    }
+                    None => {
+                        self.phase = Phase::Discard {
+                            body,
+                            left: DISCARD_BYTES_MAX,
                         }
                     }
                 }

@@ -66,7 +66,14 @@ impl Delivery {
     pub(super) fn is_pending<S: Span>(&self, segment: &Segment<S>) -> bool {
         self.begun
             && !self.ended
-            && (self.chunk.is_some() || segment.bytes() > self.delivered || segment.is_closed())
+            && (self.chunk.is_some()
+                || segment.bytes() > self.delivered
+                || (segment.is_closed() && self.chunked))
+    }
+
+    /// Whether all is sent of a body that only the end of the connection ends.
+    fn is_through<S: Span>(&self, segment: &Segment<S>) -> bool {
+        self.begun && !self.chunked && segment.is_closed() && !self.is_pending(segment)
     }
 
     fn plan<S: Span>(&mut self, segment: &Segment<S>) {
@@ -137,8 +144,13 @@ impl<S: Span> Conn<S> {
             let head = subscribe.empty_head(segment.seq());
             self.outbox.extend_from_slice(&head);
             self.end_subscribe(now);
+        } else if subscribe.delivery.is_through(&segment) {
+            self.end_subscribe(now);
         } else if !subscribe.delivery.is_pending(&segment) {
             segment.wait(self.waiter, &mut self.ticket);
+        } else if self.ticket.take().is_some() {
+            // Until now it was waiting for us, and not we for it.
+            subscribe.delivery.progress_at = now;
         }
     }
 
@@ -207,7 +219,8 @@ impl<S: Span> Conn<S> {
         if payload > 0 {
             Hub::note_delivery(&subscribe.channel, now);
         }
-        if subscribe.delivery.ended && self.outbox.is_empty() {
+        let is_through = subscribe.delivery.is_through(&subscribe.segment.borrow());
+        if (subscribe.delivery.ended || is_through) && self.outbox.is_empty() {
             self.end_subscribe(now);
         }
         payload

@@ -22,9 +22,14 @@ mod waits;
 type Bytes = Rc<[u8]>;
 
 const BASE: &str = "/t/";
-const TIMING: Timing = Timing { keep_alive_ms: 600_000, head_ms: 10_000, lag_ms: 5_000, head_bytes_max: 8 << 10 };
-/// No driver looks at one connection more often than this without anything having come from outside.
-const TURNS_MAX: usize = 200_000;
+const TIMING: Timing = Timing {
+    keep_alive_ms: 600_000,
+    head_ms: 10_000,
+    lag_ms: 5_000,
+    head_bytes_max: 8 << 10,
+};
+/// Turns of the driver in which not a byte moves, before it is said to spin.
+const IDLE_TURNS_MAX: usize = 5;
 
 /// splitmix64: small, seeded, and the same everywhere.
 struct Rng(u64);
@@ -85,13 +90,23 @@ impl World {
     }
 
     fn with(config: HubConfig) -> Self {
-        Self { hub: Hub::new(config), now: Millis(0), peers: Vec::new(), rng: Rng(1), bite: usize::MAX, pages: usize::MAX }
+        Self {
+            hub: Hub::new(config),
+            now: Millis(0),
+            peers: Vec::new(),
+            rng: Rng(1),
+            bite: usize::MAX,
+            pages: usize::MAX,
+        }
     }
 
     /// A world with the channel `a`, of type `video/mp2t`.
     fn with_channel() -> Self {
         let mut world = Self::new();
-        world.hub.create("a", "video/mp2t", None, Millis(0)).unwrap();
+        world
+            .hub
+            .create("a", "video/mp2t", None, Millis(0))
+            .unwrap();
         world
     }
 
@@ -126,7 +141,10 @@ impl World {
     /// Sends a request head; `fields` are whole lines.
     fn request(&mut self, peer: usize, method: &str, path: &str, fields: &str) {
         self.peers[peer].heads.push(method == "HEAD");
-        self.send(peer, format!("{method} {BASE}{path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n"));
+        self.send(
+            peer,
+            format!("{method} {BASE}{path} HTTP/1.1\r\nHost: x\r\n{fields}\r\n"),
+        );
     }
 
     fn get(&mut self, path: &str) -> usize {
@@ -184,7 +202,10 @@ impl World {
         let peer = &self.peers[peer];
         let (mut at, mut responses, mut heads) = (0, Vec::new(), peer.heads.iter());
         while at < peer.received.len() {
-            let Some(response) = Response::read(&peer.received, &mut at, peer.finished, &mut heads) else { break };
+            let Some(response) = Response::read(&peer.received, &mut at, peer.finished, &mut heads)
+            else {
+                break;
+            };
             responses.push(response);
         }
         responses
@@ -194,7 +215,12 @@ impl World {
     fn answer(&self, peer: usize) -> Response {
         let mut responses = self.responses(peer);
         responses.retain(|response| response.status != 100);
-        assert_eq!(responses.len(), 1, "{}", String::from_utf8_lossy(&self.peers[peer].received));
+        assert_eq!(
+            responses.len(),
+            1,
+            "{}",
+            String::from_utf8_lossy(&self.peers[peer].received)
+        );
         responses.remove(0)
     }
 
@@ -203,7 +229,10 @@ impl World {
     }
 
     fn continues(&self, peer: usize) -> usize {
-        self.responses(peer).iter().filter(|response| response.status == 100).count()
+        self.responses(peer)
+            .iter()
+            .filter(|response| response.status == 100)
+            .count()
     }
 
     /// What a reader has so far.
@@ -220,13 +249,24 @@ impl World {
     /// Lets `ms` pass: each deadline is met at its moment, and the hub swept every [`SWEEP_MS`].
     fn pass(&mut self, ms: u64) {
         let until = self.now.plus(ms);
+        let mut rounds_now = 0;
         loop {
             let sweep = Millis((self.now.0 / SWEEP_MS + 1) * SWEEP_MS);
-            let due = self.peers.iter().filter(|peer| !peer.over).filter_map(|peer| peer.deadline).min();
+            let due = self
+                .peers
+                .iter()
+                .filter(|peer| !peer.over)
+                .filter_map(|peer| peer.deadline)
+                .min();
             let next = due.map_or(sweep, |due| due.min(sweep)).max(self.now);
             if next > until {
                 break;
             }
+            rounds_now = if next == self.now { rounds_now + 1 } else { 0 };
+            assert!(
+                rounds_now < IDLE_TURNS_MAX,
+                "a deadline that was met comes again at once"
+            );
             self.now = next;
             for peer in &mut self.peers {
                 if peer.deadline.is_some_and(|deadline| deadline <= next) {
@@ -247,7 +287,9 @@ impl World {
     fn drive(&mut self) {
         self.ring();
         loop {
-            let ready: Vec<usize> = (0..self.peers.len()).filter(|&i| self.peers[i].is_ready()).collect();
+            let ready: Vec<usize> = (0..self.peers.len())
+                .filter(|&i| self.peers[i].is_ready())
+                .collect();
             if ready.is_empty() {
                 return;
             }
@@ -267,17 +309,25 @@ impl World {
     }
 
     fn poll(&mut self, i: usize) {
-        let Self { hub, peers, now, .. } = self;
+        let Self {
+            hub, peers, now, ..
+        } = self;
         let peer = &mut peers[i];
         if core::mem::take(&mut peer.woken) {
             peer.conn.handle_wake(hub, *now);
             peer.conn.handle_timeout(hub, *now);
         }
         (peer.reading, peer.writing) = (false, false);
-        let mut turns = 0;
+        let (mut idle_turns, mut moved) = (0, self.peers[i].bytes_left());
         while self.turn(i) {
-            turns += 1;
-            assert!(turns < TURNS_MAX, "the driver spins");
+            let now_moved = self.peers[i].bytes_left();
+            idle_turns = if now_moved == moved {
+                idle_turns + 1
+            } else {
+                0
+            };
+            moved = now_moved;
+            assert!(idle_turns < IDLE_TURNS_MAX, "the driver spins");
         }
         let peer = &mut self.peers[i];
         if peer.over {
@@ -292,9 +342,16 @@ impl World {
     /// One turn of the driver; true if there is another.
     fn turn(&mut self, i: usize) -> bool {
         let (now, bite) = (self.now, 1 + self.rng.below(self.bite));
-        let Self { hub, peers, pages, .. } = self;
+        let Self {
+            hub, peers, pages, ..
+        } = self;
         let peer = &mut peers[i];
-        let Peer { conn, received, room, .. } = peer;
+        let Peer {
+            conn,
+            received,
+            room,
+            ..
+        } = peer;
         match conn.with_output(|slices| write_some(slices, bite.min(*room), received)) {
             Some(0) => peer.writing = true,
             Some(n) => {
@@ -341,7 +398,13 @@ impl World {
     }
 
     fn look(&mut self, i: usize, bytes: &[u8]) -> bool {
-        let Self { hub, peers, now, pages, .. } = self;
+        let Self {
+            hub,
+            peers,
+            now,
+            pages,
+            ..
+        } = self;
         let peer = &mut peers[i];
         match peer.conn.handle_bytes(BASE, bytes, *now) {
             Step::Continue => {}
@@ -375,6 +438,11 @@ impl Peer {
         !self.over && (self.woken || (self.reading && readable) || (self.writing && self.room > 0))
     }
 
+    /// Differs when a byte has moved either way.
+    fn bytes_left(&self) -> (usize, usize) {
+        (self.sent.len(), self.received.len())
+    }
+
     fn settle(&mut self, hub: &mut Hub<Bytes>, now: Millis) {
         self.finished |= self.conn.is_finished_writing();
         self.conn.handle_wake(hub, now);
@@ -383,7 +451,10 @@ impl Peer {
 
 /// A gathered write to a socket that takes `room` bytes.
 fn write_some(slices: &[&[u8]], mut room: usize, to: &mut Vec<u8>) -> usize {
-    assert!(slices.iter().all(|slice| !slice.is_empty()), "nothing was offered as something");
+    assert!(
+        slices.iter().all(|slice| !slice.is_empty()),
+        "nothing was offered as something"
+    );
     let before = to.len();
     for slice in slices {
         let n = room.min(slice.len());
@@ -406,16 +477,33 @@ struct Response {
 
 impl Response {
     /// Reads one response. `None` while its head is not whole.
-    fn read<'a>(wire: &[u8], at: &mut usize, finished: bool, heads: &mut impl Iterator<Item = &'a bool>) -> Option<Self> {
-        let end = wire[*at..].windows(4).position(|window| window == b"\r\n\r\n")? + *at;
+    fn read<'a>(
+        wire: &[u8],
+        at: &mut usize,
+        finished: bool,
+        heads: &mut impl Iterator<Item = &'a bool>,
+    ) -> Option<Self> {
+        let end = wire[*at..]
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")?
+            + *at;
         let head = core::str::from_utf8(&wire[*at..end]).unwrap();
         *at = end + 4;
         let mut lines = head.split("\r\n");
         let mut status = lines.next().unwrap().splitn(3, ' ');
         assert_eq!(status.next(), Some("HTTP/1.1"));
         let status: u16 = status.next().unwrap().parse().unwrap();
-        let fields: Vec<_> = lines.map(|line| line.split_once(": ").unwrap()).map(|(k, v)| (k.to_string(), v.to_string())).collect();
-        let mut response = Self { status, fields, body: Vec::new(), chunks: 0, is_complete: true };
+        let fields: Vec<_> = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(k, v)| (k.to_string(), v.to_string()))
+            .collect();
+        let mut response = Self {
+            status,
+            fields,
+            body: Vec::new(),
+            chunks: 0,
+            is_complete: true,
+        };
         if status == 100 || *heads.next().unwrap_or(&false) {
             return Some(response);
         }
@@ -424,7 +512,9 @@ impl Response {
             response.is_complete = response.read_chunks(wire, at);
         } else {
             let rest = wire.len() - *at;
-            let len = response.field("Content-Length").map(|len| len.parse::<usize>().unwrap());
+            let len = response
+                .field("Content-Length")
+                .map(|len| len.parse::<usize>().unwrap());
             let take = len.unwrap_or(rest).min(rest);
             response.is_complete = len.map_or(finished, |len| len == take);
             response.body.extend_from_slice(&wire[*at..*at + take]);
@@ -441,7 +531,13 @@ impl Response {
                 return false;
             };
             let digits = core::str::from_utf8(&wire[*at..*at + line]).unwrap();
-            assert!(digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) && !digits.is_empty(), "{digits:?}");
+            assert!(
+                digits
+                    .bytes()
+                    .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+                    && !digits.is_empty(),
+                "{digits:?}"
+            );
             assert!(digits == "0" || !digits.starts_with('0'), "{digits:?}");
             let size = usize::from_str_radix(digits, 16).unwrap();
             *at += line + 2;
@@ -461,7 +557,11 @@ impl Response {
     }
 
     fn field(&self, name: &str) -> Option<&str> {
-        let mut values = self.fields.iter().filter(|(key, _)| key == name).map(|(_, value)| &**value);
+        let mut values = self
+            .fields
+            .iter()
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| &**value);
         let value = values.next();
         assert_eq!(values.next(), None, "{name} twice");
         value

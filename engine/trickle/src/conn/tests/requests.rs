@@ -3,7 +3,11 @@
 use super::*;
 
 fn statuses(world: &World, peer: usize) -> Vec<u16> {
-    world.responses(peer).iter().map(|response| response.status).collect()
+    world
+        .responses(peer)
+        .iter()
+        .map(|response| response.status)
+        .collect()
 }
 
 #[test]
@@ -12,7 +16,10 @@ fn a_head_may_come_byte_by_byte() {
     world.bite = 1;
     let publisher = world.publish("a/0", "payload");
     let reader = world.get("a/-2");
-    assert_eq!((world.body(reader).as_str(), world.answer(publisher).status), ("payload", 200));
+    assert_eq!(
+        (world.body(reader).as_str(), world.answer(publisher).status),
+        ("payload", 200)
+    );
     assert!(world.answer(reader).is_complete);
 }
 
@@ -30,15 +37,31 @@ fn requests_may_be_pipelined() {
     for bite in [1, 7, 1_000] {
         world.bite = bite;
         let client = world.connect();
-        let post = |seq: usize| format!("POST /t/a/{seq} HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody");
-        let wire = [post(0), post(1), "GET /t/a/1 HTTP/1.1\r\n\r\nGET /t/a/next HTTP/1.1\r\n\r\n".into(), post(2)].concat();
+        let post =
+            |seq: usize| format!("POST /t/a/{seq} HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody");
+        let wire = [
+            post(0),
+            post(1),
+            "GET /t/a/1 HTTP/1.1\r\n\r\nGET /t/a/next HTTP/1.1\r\n\r\n".into(),
+            post(2),
+        ]
+        .concat();
         world.send(client, &wire);
         let responses = world.responses(client);
-        assert_eq!(responses.iter().map(|r| r.status).collect::<Vec<_>>(), [200; 5]);
-        assert_eq!((&*responses[2].body, &*responses[3].body), (&b"body"[..], &b"2"[..]));
+        assert_eq!(
+            responses.iter().map(|r| r.status).collect::<Vec<_>>(),
+            [200; 5]
+        );
+        assert_eq!(
+            (&*responses[2].body, &*responses[3].body),
+            (&b"body"[..], &b"2"[..])
+        );
         assert_eq!(world.peers[client].conn.requests(), 5);
         assert_eq!(world.delete("a").status, 200);
-        world.hub.create("a", "video/mp2t", None, Millis(0)).unwrap();
+        world
+            .hub
+            .create("a", "video/mp2t", None, Millis(0))
+            .unwrap();
     }
 }
 
@@ -50,7 +73,10 @@ fn a_request_behind_a_parked_one_waits_its_turn() {
     assert!(world.is_parked(client));
     world.publish("a/0", "x");
     let responses = world.responses(client);
-    assert_eq!((responses.len(), &*responses[0].body, &*responses[1].body), (2, &b"x"[..], &b"1"[..]));
+    assert_eq!(
+        (responses.len(), &*responses[0].body, &*responses[1].body),
+        (2, &b"x"[..], &b"1"[..])
+    );
 }
 
 #[test]
@@ -66,9 +92,15 @@ fn a_flood_behind_a_parked_request_is_not_kept() {
 fn leftovers_of_a_chunked_body_are_the_next_request() {
     let mut world = World::with_channel();
     let client = world.post("a/0");
-    world.send(client, "3\r\nabc\r\n0\r\nTrailer: x\r\n\r\nGET /t/a/0 HTTP/1.1\r\n\r\n");
+    world.send(
+        client,
+        "3\r\nabc\r\n0\r\nTrailer: x\r\n\r\nGET /t/a/0 HTTP/1.1\r\n\r\n",
+    );
     let responses = world.responses(client);
-    assert_eq!((responses.len(), responses[0].seq(), &*responses[1].body), (2, Some("0"), &b"abc"[..]));
+    assert_eq!(
+        (responses.len(), responses[0].seq(), &*responses[1].body),
+        (2, Some("0"), &b"abc"[..])
+    );
 }
 
 #[test]
@@ -76,7 +108,10 @@ fn a_broken_body_ends_its_publisher_alone() {
     let mut world = World::with_channel();
     let (publisher, reader) = (world.post("a/0"), world.get("a/0"));
     world.send(publisher, "3\r\nabc\r\nzz\r\n");
-    assert_eq!((world.answer(publisher).status, world.body(reader).as_str()), (400, "abc"));
+    assert_eq!(
+        (world.answer(publisher).status, world.body(reader).as_str()),
+        (400, "abc")
+    );
     assert!(!world.answer(reader).is_complete);
     world.pass(4_000);
     assert!(world.answer(reader).is_complete);
@@ -89,7 +124,15 @@ fn who_is_turned_away_need_not_send_its_body() {
     world.request(publisher, "POST", "a/0", "Content-Length: 1000000\r\n");
     assert_eq!(world.delete("a/0").status, 200);
     let answer = world.answer(publisher);
-    assert_eq!((answer.status, answer.seq(), answer.says_goodbye(), answer.says_closed()), (200, Some("0"), true, false));
+    assert_eq!(
+        (
+            answer.status,
+            answer.seq(),
+            answer.says_goodbye(),
+            answer.says_closed()
+        ),
+        (200, Some("0"), true, false)
+    );
     assert_eq!(world.next_write("a"), 1);
 }
 
@@ -97,13 +140,23 @@ fn who_is_turned_away_need_not_send_its_body() {
 fn expect_is_answered_at_once() {
     let mut world = World::with_channel();
     let publisher = world.connect();
-    world.request(publisher, "POST", "a/0", "Content-Length: 3\r\nExpect: 100-continue\r\n");
+    world.request(
+        publisher,
+        "POST",
+        "a/0",
+        "Content-Length: 3\r\nExpect: 100-continue\r\n",
+    );
     assert_eq!(world.continues(publisher), 1);
     world.send(publisher, "abc");
     assert_eq!(statuses(&world, publisher), [100, 200]);
 
     let publisher = world.connect();
-    world.request(publisher, "POST", "b/0", "Content-Length: 3\r\nExpect: 100-continue\r\n");
+    world.request(
+        publisher,
+        "POST",
+        "b/0",
+        "Content-Length: 3\r\nExpect: 100-continue\r\n",
+    );
     assert_eq!(statuses(&world, publisher), [404], "no word to go on");
 }
 
@@ -111,9 +164,18 @@ fn expect_is_answered_at_once() {
 fn an_expected_body_that_is_not_wanted_ends_the_connection() {
     let mut world = World::with_channel();
     let client = world.connect();
-    world.request(client, "POST", "a", "Content-Length: 3\r\nExpect: 100-continue\r\n");
+    world.request(
+        client,
+        "POST",
+        "a",
+        "Content-Length: 3\r\nExpect: 100-continue\r\n",
+    );
     let answer = world.answer(client);
-    assert_eq!((answer.status, answer.says_goodbye()), (200, true), "and the client is told so");
+    assert_eq!(
+        (answer.status, answer.says_goodbye()),
+        (200, true),
+        "and the client is told so"
+    );
     assert!(world.peers[client].finished);
 }
 
@@ -149,17 +211,33 @@ fn head_is_get_without_a_body() {
     let client = world.connect();
     world.request(client, "HEAD", "a/next", "");
     let answer = world.answer(client);
-    assert_eq!((answer.status, answer.field("Content-Length"), answer.latest()), (200, Some("1"), Some("0")));
+    assert_eq!(
+        (
+            answer.status,
+            answer.field("Content-Length"),
+            answer.latest()
+        ),
+        (200, Some("1"), Some("0"))
+    );
 
     let parked = world.connect();
     world.request(parked, "HEAD", "a/0", "");
     assert!(world.is_parked(parked));
     world.publish("a/0", "abc");
-    assert_eq!((world.answer(parked).status, world.answer(parked).field("Content-Type")), (200, Some("video/mp2t")));
+    assert_eq!(
+        (
+            world.answer(parked).status,
+            world.answer(parked).field("Content-Type")
+        ),
+        (200, Some("video/mp2t"))
+    );
     world.request(parked, "HEAD", "a/7", "");
     world.request(parked, "GET", "a/0", "");
     let responses = world.responses(parked);
-    assert_eq!((responses.len(), responses[1].status, &*responses[2].body), (3, 470, &b"abc"[..]));
+    assert_eq!(
+        (responses.len(), responses[1].status, &*responses[2].body),
+        (3, 470, &b"abc"[..])
+    );
 }
 
 #[test]
@@ -182,12 +260,21 @@ fn what_cannot_be_read_is_refused() {
         (format!("GET /t/a/{} HTTP/1.1\r\n", "0".repeat(9_000)), 431),
         ("GET /t/a/0 HTTP/3.0\r\n\r\n".into(), 505),
         ("\u{1}\u{2}\r\n\r\n".into(), 400),
-        ("POST /t/a/0 HTTP/1.1\r\nContent-Length: x\r\n\r\n".into(), 400),
+        (
+            "POST /t/a/0 HTTP/1.1\r\nContent-Length: x\r\n\r\n".into(),
+            400,
+        ),
     ] {
         let mut world = World::with_channel();
         let client = world.connect();
         world.send(client, head);
-        assert_eq!((world.answer(client).status, world.answer(client).says_goodbye()), (status, true));
+        assert_eq!(
+            (
+                world.answer(client).status,
+                world.answer(client).says_goodbye()
+            ),
+            (status, true)
+        );
     }
 }
 
@@ -196,13 +283,21 @@ fn what_cannot_be_read_is_refused() {
 #[test]
 fn a_reader_sees_no_head_before_the_first_byte() {
     let mut world = World::with_channel();
-    let readers = [world.get("a/-1"), world.get("a/-2"), world.get("a/0"), world.get("a/1")];
+    let readers = [
+        world.get("a/-1"),
+        world.get("a/-2"),
+        world.get("a/0"),
+        world.get("a/1"),
+    ];
     let publisher = world.post("a/0");
     assert!(readers.iter().all(|&reader| world.is_parked(reader)));
     world.chunk(publisher, "x");
     for reader in &readers[..3] {
         let answer = world.answer(*reader);
-        assert_eq!((answer.seq(), answer.latest(), answer.field("Content-Type")), (Some("0"), None, Some("video/mp2t")));
+        assert_eq!(
+            (answer.seq(), answer.latest(), answer.field("Content-Type")),
+            (Some("0"), None, Some("video/mp2t"))
+        );
         assert_eq!((&*answer.body, answer.is_complete), (&b"x"[..], false));
     }
     assert!(world.is_parked(readers[3]));
@@ -214,15 +309,26 @@ fn what_is_not_there_is_470() {
     let ask = |world: &mut World, path: &str| {
         let reader = world.get(path);
         let answer = world.answer(reader);
-        assert_eq!((answer.status, &*answer.body), (470, &b"Entry not found"[..]), "{path}");
-        (answer.latest().unwrap().to_string(), answer.seq().unwrap().to_string())
+        assert_eq!(
+            (answer.status, &*answer.body),
+            (470, &b"Entry not found"[..]),
+            "{path}"
+        );
+        (
+            answer.latest().unwrap().to_string(),
+            answer.seq().unwrap().to_string(),
+        )
     };
     assert_eq!(ask(&mut world, "a/2"), ("0".into(), "2".into()));
     let publisher = world.post("a/0");
     world.chunk(publisher, "x");
     assert_eq!(ask(&mut world, "a/2"), ("1".into(), "2".into()));
     let _preconnected = world.post("a/1");
-    assert_eq!(ask(&mut world, "a/2"), ("1".into(), "2".into()), "a preconnect does not move the head");
+    assert_eq!(
+        ask(&mut world, "a/2"),
+        ("1".into(), "2".into()),
+        "a preconnect does not move the head"
+    );
     let (next, current) = (world.get("a/-1"), world.get("a/-2"));
     assert!(world.is_parked(next));
     assert_eq!(world.answer(current).seq(), Some("0"));
@@ -237,11 +343,17 @@ fn five_segments_are_held() {
     }
     for seq in 0..2 {
         let reader = world.get(&format!("a/{seq}"));
-        assert_eq!((world.answer(reader).status, world.answer(reader).latest()), (470, Some("7")));
+        assert_eq!(
+            (world.answer(reader).status, world.answer(reader).latest()),
+            (470, Some("7"))
+        );
     }
     for seq in 2..7 {
         let reader = world.get(&format!("a/{seq}"));
-        assert_eq!((world.body(reader), world.answer(reader).latest()), (format!("body {seq}"), Some("7")));
+        assert_eq!(
+            (world.body(reader), world.answer(reader).latest()),
+            (format!("body {seq}"), Some("7"))
+        );
         assert!(world.answer(reader).is_complete);
     }
 }
@@ -252,9 +364,20 @@ fn an_empty_segment_is_answered() {
     let (publisher, reader) = (world.post("a/3"), world.get("a/3"));
     world.end(publisher);
     let answer = world.answer(publisher);
-    assert_eq!((answer.status, answer.seq(), answer.says_goodbye()), (200, Some("3"), true));
+    assert_eq!(
+        (answer.status, answer.seq(), answer.says_goodbye()),
+        (200, Some("3"), true)
+    );
     let answer = world.answer(reader);
-    assert_eq!((answer.seq(), answer.latest(), answer.field("Content-Type"), answer.says_closed()), (Some("3"), Some("4"), None, false));
+    assert_eq!(
+        (
+            answer.seq(),
+            answer.latest(),
+            answer.field("Content-Type"),
+            answer.says_closed()
+        ),
+        (Some("3"), Some("4"), None, false)
+    );
     assert!(answer.body.is_empty());
 }
 
@@ -269,7 +392,10 @@ fn deleting_a_channel_answers_all_who_wait() {
     let answer = world.answer(reader);
     assert!(answer.says_closed() && answer.body.is_empty() && answer.status == 200);
     let again = world.delete("a");
-    assert_eq!((again.status, &*again.body), (400, &b"Invalid stream\n"[..]));
+    assert_eq!(
+        (again.status, &*again.body),
+        (400, &b"Invalid stream\n"[..])
+    );
 }
 
 #[test]
@@ -282,7 +408,10 @@ fn deleting_a_channel_lets_a_publisher_speak_out() {
     world.chunk(publisher, "to nobody");
     world.end(publisher);
     let answer = world.answer(publisher);
-    assert_eq!((answer.status, answer.says_closed(), answer.says_goodbye()), (200, false, false));
+    assert_eq!(
+        (answer.status, answer.says_closed(), answer.says_goodbye()),
+        (200, false, false)
+    );
     assert_eq!(world.body(reader), "abc");
 }
 
@@ -293,7 +422,12 @@ fn a_reset_ends_what_a_crash_left_open() {
     world.chunk(crashed, "abc");
     world.hang_up(crashed);
     let next = world.connect();
-    world.request(next, "POST", "a/1", "Lp-Trickle-Reset: 1\r\nTransfer-Encoding: chunked\r\n");
+    world.request(
+        next,
+        "POST",
+        "a/1",
+        "Lp-Trickle-Reset: 1\r\nTransfer-Encoding: chunked\r\n",
+    );
     assert!(world.answer(reader).is_complete);
 }
 
@@ -305,7 +439,10 @@ fn a_segment_is_not_published_twice() {
     }
     let again = world.post("a/1");
     let answer = world.answer(again);
-    assert_eq!((answer.status, answer.seq(), answer.says_goodbye()), (200, Some("1"), true));
+    assert_eq!(
+        (answer.status, answer.seq(), answer.says_goodbye()),
+        (200, Some("1"), true)
+    );
     assert_eq!(world.next_write("a"), 3, "the head does not go back");
 }
 
@@ -316,9 +453,15 @@ fn a_stale_publish_is_answered_and_evicts_nothing() {
         world.publish(&format!("a/{seq}"), "x");
     }
     let stale = world.publish("a/1", "old");
-    assert_eq!((world.answer(stale).status, world.answer(stale).seq()), (200, Some("1")));
+    assert_eq!(
+        (world.answer(stale).status, world.answer(stale).seq()),
+        (200, Some("1"))
+    );
     let reader = world.get("a/6");
-    assert_eq!((world.body(reader).as_str(), world.next_write("a")), ("x", 7));
+    assert_eq!(
+        (world.body(reader).as_str(), world.next_write("a")),
+        ("x", 7)
+    );
 }
 
 #[test]
@@ -328,7 +471,10 @@ fn overwriting_a_slot_frees_those_who_wait_on_it() {
     let publisher = world.post("a/5");
     for peer in [reader, parked] {
         let answer = world.answer(peer);
-        assert_eq!((answer.status, answer.seq(), answer.says_closed()), (200, Some("0"), false));
+        assert_eq!(
+            (answer.status, answer.seq(), answer.says_closed()),
+            (200, Some("0"), false)
+        );
     }
     world.chunk(publisher, "x");
     assert_eq!(world.next_write("a"), 6);
@@ -342,7 +488,13 @@ fn two_publishers_write_one_segment() {
     world.chunk(two, "b");
     world.end(one);
     world.chunk(two, "c");
-    assert_eq!((world.body(reader).as_str(), world.answer(reader).is_complete), ("abc", false));
+    assert_eq!(
+        (
+            world.body(reader).as_str(),
+            world.answer(reader).is_complete
+        ),
+        ("abc", false)
+    );
     world.end(two);
     assert!(world.answer(reader).is_complete);
 }
@@ -368,23 +520,38 @@ fn wrong_requests_get_go_livepeers_words() {
         world.peers[keep].heads.clear();
         world.request(keep, method, path, "");
         let answer = world.answer(keep);
-        assert_eq!((answer.status, core::str::from_utf8(&answer.body).unwrap()), (status, text), "{method} {path}");
+        assert_eq!(
+            (answer.status, core::str::from_utf8(&answer.body).unwrap()),
+            (status, text),
+            "{method} {path}"
+        );
         assert!(!answer.says_goodbye());
     }
     let publisher = world.post("b/0");
-    assert!(world.answer(publisher).says_goodbye(), "wakes a preconnected publisher");
+    assert!(
+        world.answer(publisher).says_goodbye(),
+        "wakes a preconnected publisher"
+    );
 }
 
 #[test]
 fn a_channel_is_made_on_request_if_so_configured() {
-    let mut world = World::with(HubConfig { autocreate: true, ..HubConfig::default() });
+    let mut world = World::with(HubConfig {
+        autocreate: true,
+        ..HubConfig::default()
+    });
     let client = world.connect();
     world.request(client, "POST", "a", "Expect-Content: text/x\r\n");
     world.request(client, "POST", "a", "Expect-Content: text/y\r\n");
     assert_eq!(statuses(&world, client), [200, 200]);
     assert_eq!(world.hub.channel("a").unwrap().borrow().mime(), "text/x");
     let publisher = world.connect();
-    world.request(publisher, "POST", "b/0", "Content-Type: video/mp4\r\nContent-Length: 1\r\n");
+    world.request(
+        publisher,
+        "POST",
+        "b/0",
+        "Content-Type: video/mp4\r\nContent-Length: 1\r\n",
+    );
     world.send(publisher, "x");
     assert_eq!(world.hub.channel("b").unwrap().borrow().mime(), "video/mp4");
 }

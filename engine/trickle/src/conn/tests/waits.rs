@@ -1,6 +1,7 @@
 //! What happens when nothing happens: every wait and its end, to the millisecond.
 
 use super::*;
+use crate::conn::LINGER_MS;
 
 #[test]
 fn a_parked_publisher_hears_every_ten_seconds() {
@@ -16,15 +17,25 @@ fn a_parked_publisher_hears_every_ten_seconds() {
     world.pass(60_000);
     world.end(publisher);
     let responses = world.responses(publisher);
-    assert_eq!(responses.iter().map(|r| r.status).collect::<Vec<_>>(), [100, 100, 200], "none after the first byte");
-    assert_eq!((responses[2].seq(), responses[2].says_goodbye()), (Some("0"), false));
+    assert_eq!(
+        responses.iter().map(|r| r.status).collect::<Vec<_>>(),
+        [100, 100, 200],
+        "none after the first byte"
+    );
+    assert_eq!(
+        (responses[2].seq(), responses[2].says_goodbye()),
+        (Some("0"), false)
+    );
 }
 
 #[test]
 fn an_http_1_0_publisher_hears_nothing() {
     let mut world = World::with_channel();
     let publisher = world.connect();
-    world.send(publisher, "POST /t/a/0 HTTP/1.0\r\nContent-Length: 3\r\n\r\n");
+    world.send(
+        publisher,
+        "POST /t/a/0 HTTP/1.0\r\nContent-Length: 3\r\n\r\n",
+    );
     world.pass(35_000);
     assert!(world.is_parked(publisher));
     world.send(publisher, "abc");
@@ -47,7 +58,10 @@ fn provisional_responses_do_not_pile_up() {
 #[test]
 fn a_parked_reader_has_no_deadline() {
     let mut world = World::new();
-    world.hub.create("_a", "video/mp2t", None, Millis(0)).unwrap(); // not swept
+    world
+        .hub
+        .create("_a", "video/mp2t", None, Millis(0))
+        .unwrap(); // not swept
     let reader = world.get("_a/-1");
     assert_eq!(world.peers[reader].conn.deadline(), None);
     world.pass(86_400_000);
@@ -66,7 +80,10 @@ fn an_abandoned_segment_closes_after_its_grace() {
     assert!(!world.answer(reader).is_complete);
     world.pass(1);
     assert!(world.answer(reader).is_complete);
-    assert_eq!((world.body(reader).as_str(), world.hub.stats().aborts), ("abc", 1));
+    assert_eq!(
+        (world.body(reader).as_str(), world.hub.stats().aborts),
+        ("abc", 1)
+    );
 }
 
 #[test]
@@ -79,10 +96,16 @@ fn a_publisher_that_comes_back_goes_on() {
     let second = world.post("a/0");
     world.pass(9_000);
     world.chunk(second, "def");
-    assert!(!world.answer(reader).is_complete, "resumed: the grace is off");
+    assert!(
+        !world.answer(reader).is_complete,
+        "resumed: the grace is off"
+    );
     world.end(second);
     assert!(world.answer(reader).is_complete);
-    assert_eq!((world.body(reader).as_str(), world.answer(second).status), ("abcdef", 200));
+    assert_eq!(
+        (world.body(reader).as_str(), world.answer(second).status),
+        ("abcdef", 200)
+    );
 }
 
 #[test]
@@ -119,7 +142,10 @@ fn an_abort_before_the_first_byte_leaves_readers_parked() {
     world.pass(100_000);
     assert!(world.is_parked(reader));
     world.publish("a/0", "late");
-    assert_eq!((world.body(reader).as_str(), world.hub.stats().aborts), ("late", 0));
+    assert_eq!(
+        (world.body(reader).as_str(), world.hub.stats().aborts),
+        ("late", 0)
+    );
 }
 
 #[test]
@@ -130,12 +156,21 @@ fn an_idle_channel_is_swept() {
     assert!(world.is_parked(parked));
     world.pass(1);
     let answer = world.answer(parked);
-    assert_eq!((answer.status, answer.seq(), answer.says_closed()), (200, Some("0"), true));
+    assert_eq!(
+        (answer.status, answer.seq(), answer.says_closed()),
+        (200, Some("0"), true)
+    );
     assert!(answer.body.is_empty());
     let answer = world.responses(publisher).pop().unwrap();
-    assert_eq!((answer.status, answer.says_closed(), answer.says_goodbye()), (200, true, true));
+    assert_eq!(
+        (answer.status, answer.says_closed(), answer.says_goodbye()),
+        (200, true, true)
+    );
     let late = world.get("a/0");
-    assert_eq!((world.answer(late).status, world.hub.stats().swept), (404, 1));
+    assert_eq!(
+        (world.answer(late).status, world.hub.stats().swept),
+        (404, 1)
+    );
 }
 
 #[test]
@@ -161,7 +196,10 @@ fn a_segment_that_was_silent_for_long_still_ends_cleanly() {
     world.chunk(publisher, "abc");
     world.pass(20 * TIMING.lag_ms);
     assert_eq!(world.delete("a").status, 200);
-    assert!(world.answer(reader).is_complete, "it was not the reader that was slow");
+    assert!(
+        world.answer(reader).is_complete,
+        "it was not the reader that was slow"
+    );
 }
 
 #[test]
@@ -172,7 +210,10 @@ fn a_reader_that_stalls_is_cut_once_its_segment_has_gone() {
     world.set_room(reader, 300);
     world.request(reader, "GET", "a/0", "");
     world.pass(60_000);
-    assert!(!world.peers[reader].over, "the segment is in its place; nobody is hurt");
+    assert!(
+        !world.peers[reader].over,
+        "the segment is in its place; nobody is hurt"
+    );
     for seq in 1..6 {
         world.publish(&format!("a/{seq}"), "x");
     }
@@ -249,8 +290,10 @@ fn keep_alive_has_an_end() {
     world.pass(TIMING.keep_alive_ms - 1);
     world.request(client, "GET", "a/next", "");
     world.pass(TIMING.keep_alive_ms - 1);
-    assert!(!world.peers[client].over);
+    assert!(!world.peers[client].finished);
     world.pass(1);
+    assert!(world.peers[client].finished);
+    world.pass(LINGER_MS);
     assert!(world.peers[client].over);
 }
 
@@ -266,7 +309,13 @@ fn a_head_must_come_in_time() {
     world.pass(1_999);
     assert!(world.is_parked(client));
     world.pass(1);
-    assert_eq!((world.answer(client).status, world.answer(client).says_goodbye()), (408, true));
+    assert_eq!(
+        (
+            world.answer(client).status,
+            world.answer(client).says_goodbye()
+        ),
+        (408, true)
+    );
     world.pass(2_000);
     assert!(world.peers[client].over);
 }
@@ -277,5 +326,12 @@ fn the_rest_of_a_pipelined_head_must_come_in_time() {
     let client = world.connect();
     world.send(client, "GET /t/a/next HTTP/1.1\r\n\r\nGET /t");
     world.pass(10_000);
-    assert_eq!(world.responses(client).iter().map(|r| r.status).collect::<Vec<_>>(), [200, 408]);
+    assert_eq!(
+        world
+            .responses(client)
+            .iter()
+            .map(|r| r.status)
+            .collect::<Vec<_>>(),
+        [200, 408]
+    );
 }
