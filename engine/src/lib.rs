@@ -181,6 +181,9 @@ impl Handle {
 
     /// Counters of every shard, added up. Waits for the shards' answers, at most a few seconds.
     pub fn metrics(&self) -> Metrics {
+        if self.0.lock().shards.is_empty() {
+            return Metrics::default(); // stopped: nobody is left to answer
+        }
         let answers: Vec<_> = self
             .0
             .shards

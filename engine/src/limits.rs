@@ -54,7 +54,7 @@ pub struct Limits {
     pub channel_bytes: u64,
     /// Bytes in pages on one shard, large and small together.
     pub page_bytes: usize,
-    /// Live sessions on the node.
+    /// Live sessions on one shard; the control plane bounds the node's.
     pub sessions: usize,
     /// How long a reader of an evicted segment may make no progress before it is cut.
     pub lag: Duration,

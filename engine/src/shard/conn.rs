@@ -54,6 +54,9 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) {
     })
     .await;
     shard.sleepers.unregister(driver.waiter);
+    if driver.conn.was_refused() {
+        shard.counters.add(|c| &mut c.bad_requests, 1);
+    }
     let Driver {
         mut conn,
         wire,

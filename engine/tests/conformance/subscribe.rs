@@ -180,6 +180,7 @@ fn allowance_25_old_parked_requests_do_not_block_a_teardown() {
         world.publish(&name, 0, "zero");
         let mut parked: Vec<_> = (0..5).map(|_| world.get(&name, 1)).collect();
         let mut posts: Vec<_> = (1..4).map(|seq| world.post(&name, seq)).collect();
+        parked[4].assert_silent(BEAT);
         world.delete(&name).head.is(200);
         for (seq, post) in posts.iter_mut().enumerate() {
             post.response()

@@ -242,6 +242,16 @@ impl<S: Span> Channel<S> {
         self.active_at = now;
     }
 
+    /// Segment `seq` has begun, so publishers that vanished from lower ones will not come back to them.
+    pub(crate) fn close_abandoned(&self, seq: u64, out: &mut Changes<S>) {
+        for segment in self.held() {
+            let abandoned = segment.borrow().seq() < seq && segment.borrow().aborted_at.is_some();
+            if abandoned {
+                out.close(segment);
+            }
+        }
+    }
+
     /// Whether it may be swept: no payload came in or went out for too long, and nobody else watches over it.
     pub(crate) const fn is_idle(&self, now: Millis, idle_ms: u64) -> bool {
         !self.kept && now.since(self.active_at) > idle_ms

@@ -42,7 +42,7 @@ pub const LINGER_MS: u64 = 2_000;
 pub const ANSWER_MS: u64 = 60_000;
 /// The longest unwanted request body that is read for the sake of keeping the connection.
 const DISCARD_BYTES_MAX: u32 = 64 << 10;
-/// How many bytes of a following request are kept while one is being served.
+/// How many bytes of following requests are kept while one is being served; more ends the connection.
 const PIPELINE_BYTES_MAX: usize = 4 << 10;
 /// Slices offered in one gathered write.
 pub const SLICES_MAX: usize = 24;
@@ -101,6 +101,7 @@ pub struct Conn<S> {
     /// When the present wait began.
     since: Millis,
     requests: u32,
+    was_refused: bool,
 }
 
 #[derive(Debug)]
@@ -157,6 +158,7 @@ impl<S: Span> Conn<S> {
             sent: 0,
             since: now,
             requests: 0,
+            was_refused: false,
         }
     }
 
@@ -170,7 +172,6 @@ impl<S: Span> Conn<S> {
                 Wants::Drain
             }
             Phase::Publish(_) => Wants::Span,
-            Phase::Subscribe(_) if self.inbox.len() >= PIPELINE_BYTES_MAX => Wants::Drain,
             _ => Wants::Bytes,
         }
     }
@@ -193,6 +194,11 @@ impl<S: Span> Conn<S> {
         matches!(self.phase, Phase::Idle)
             && self.outbox.is_empty()
             && self.inbox.len() > self.looked_at
+    }
+
+    /// Whether a request on this connection was not understood.
+    pub const fn was_refused(&self) -> bool {
+        self.was_refused
     }
 
     /// Requests served or begun on this connection.
@@ -233,6 +239,12 @@ impl<S: Span> Conn<S> {
     /// Takes bytes from the client, or with an empty slice looks again at those it has.
     pub fn handle_bytes(&mut self, base: &str, bytes: &[u8], now: Millis) -> Step {
         match &mut self.phase {
+            // Who floods a parked request must not be left unread either: its going would go unnoticed.
+            Phase::Subscribe(_) if self.inbox.len() + bytes.len() > PIPELINE_BYTES_MAX => {
+                self.stop_waiting();
+                self.phase = Phase::Closed;
+                Step::Continue
+            }
             Phase::Idle | Phase::Subscribe(_) => {
                 if self.inbox.is_empty() && !bytes.is_empty() && matches!(self.phase, Phase::Idle) {
                     self.since = now;
@@ -479,6 +491,7 @@ impl<S: Span> Conn<S> {
 
     /// The client will send nothing more, or the connection broke.
     pub fn handle_eof(&mut self, hub: &mut Hub<S>, now: Millis) {
+        self.stop_waiting();
         match core::mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Publish(publish) => hub.abort(publish.publisher, now),
             // It may still read its answer.
@@ -515,7 +528,7 @@ impl<S: Span> Conn<S> {
             return;
         }
         match &mut self.phase {
-            Phase::Publish(publish) => {
+            Phase::Publish(publish) if !publish.publisher.started => {
                 publish.continue_at = now.plus(CONTINUE_MS);
                 if self.outbox.is_empty() && publish.http11 {
                     self.outbox.extend_from_slice(CONTINUE);
@@ -540,7 +553,11 @@ impl<S: Span> Conn<S> {
         match &self.phase {
             Phase::Closed => None,
             Phase::Linger if self.outbox.is_empty() => Some(self.since.plus(LINGER_MS)),
-            Phase::Publish(publish) => (!publish.publisher.started).then_some(publish.continue_at),
+            // In mid-body silence may be long, but not for ever: it is an idle connection like any other.
+            Phase::Publish(publish) if publish.publisher.started => {
+                Some(self.since.plus(self.timing.keep_alive_ms))
+            }
+            Phase::Publish(publish) => Some(publish.continue_at),
             Phase::Subscribe(subscribe) => {
                 // Nobody tells a stuck reader when its segment leaves the window, so one that is still held looks again.
                 let pending = !self.outbox.is_empty()
@@ -553,8 +570,20 @@ impl<S: Span> Conn<S> {
         }
     }
 
+    fn stop_waiting(&mut self) {
+        let segment = match &self.phase {
+            Phase::Publish(publish) => &publish.publisher.segment,
+            Phase::Subscribe(subscribe) => &subscribe.segment,
+            _ => return,
+        };
+        if self.ticket.take().is_some() {
+            segment.borrow_mut().unwait(self.waiter);
+        }
+    }
+
     /// Ends the connection now. Must be called before a connection is dropped.
     pub fn close(&mut self, hub: &mut Hub<S>, now: Millis) {
+        self.stop_waiting();
         if let Phase::Publish(publish) = core::mem::replace(&mut self.phase, Phase::Closed) {
             hub.abort(publish.publisher, now);
         }

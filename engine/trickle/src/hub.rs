@@ -375,10 +375,9 @@ impl<S: Span> Hub<S> {
         if !publisher.started {
             publisher.started = true;
             publisher.segment.borrow_mut().publishers_started += 1;
-            publisher
-                .channel
-                .borrow_mut()
-                .advance_head(&publisher.segment, now);
+            let mut channel = publisher.channel.borrow_mut();
+            channel.advance_head(&publisher.segment, now);
+            channel.close_abandoned(seq, &mut self.changes);
         }
         if publisher.segment.borrow().is_closed() {
             return Appended::Discarded;
@@ -439,7 +438,8 @@ impl<S: Span> Hub<S> {
         channel.detach(&segment, started, now);
     }
 
-    /// The publisher vanished. A segment with bytes waits for it to come back; one without just stays open.
+    /// The publisher vanished. A segment with bytes waits for it to come back, unless the channel has moved on; one without
+    /// just stays open.
     pub fn abort(&mut self, publisher: Publisher<S>, now: Millis) {
         let Publisher {
             channel,
@@ -452,9 +452,15 @@ impl<S: Span> Hub<S> {
             return;
         }
         self.stats.aborts += u64::from(started);
-        if guard.is_started() && guard.publishers == 0 {
-            guard.aborted_at = Some(now);
-            drop(guard);
+        if !guard.is_started() || guard.publishers > 0 {
+            return;
+        }
+        let moved_on = channel.borrow().next_write() > guard.seq() + 1;
+        guard.aborted_at = Some(now);
+        drop(guard);
+        if moved_on {
+            self.changes.close(&segment);
+        } else {
             self.aborted.push(segment);
         }
     }
@@ -478,8 +484,7 @@ impl<S: Span> Hub<S> {
         Ok(seq)
     }
 
-    /// Opens the segment at the head of a channel for a publisher of this process, and the one after it, so that
-    /// subscribers can wait there.
+    /// Opens the segment at the head of a channel for a publisher of this process.
     ///
     /// # Errors
     /// [`Refusal::NotFound`].

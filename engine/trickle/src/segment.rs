@@ -115,6 +115,13 @@ impl<S: Span> Segment<S> {
         }
     }
 
+    /// Takes `waiter` off the list: it will not come back.
+    pub(crate) fn unwait(&mut self, waiter: Waiter) {
+        if let Some(at) = self.waiting.iter().position(|&listed| listed == waiter) {
+            self.waiting.swap_remove(at);
+        }
+    }
+
     pub(crate) fn wake_into(&mut self, woken: &mut Vec<Waiter>) {
         if !self.waiting.is_empty() {
             woken.append(&mut self.waiting);

@@ -145,6 +145,8 @@ impl<S: Span> Conn<S> {
 
     /// Answers a request that is not served, and closes.
     pub fn refuse(&mut self, status: u16, why: &str, now: Millis) {
+        // A publish to a channel that is gone, or that there is no room for, was understood all the same.
+        self.was_refused = !matches!(status, 404 | 503);
         let (head, body) = text_error(status, why);
         self.outbox
             .extend_from_slice(&head.field("Connection", "close").with_body(&body, false));
