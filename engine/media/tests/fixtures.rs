@@ -231,9 +231,9 @@ fn through_the_muxer_and_back_nothing_changes() {
         assert_eq!(tracks(&before), tracks(&after), "{name}");
         let plain = |events: Vec<Event>| {
             let mut units = units(events);
-            units
-                .iter_mut()
-                .for_each(|unit| (unit.early, unit.discontinuity) = (false, false));
+            units.iter_mut().for_each(|unit| {
+                (unit.early, unit.at_its_end, unit.discontinuity) = (false, false, false);
+            });
             units.sort_by_key(|unit| (unit.pid, unit.decode_time()));
             units
         };

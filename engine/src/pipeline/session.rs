@@ -389,8 +389,8 @@ impl Session {
             self.demux.recycle(unit.data);
             return false;
         };
-        // A unit that ended early ended with the bytes at hand; any other ended with those before them.
-        let read = if unit.early {
+        // A unit given out at its end ended with the bytes at hand; any other ended with those before them.
+        let read = if unit.at_its_end {
             self.read_at
         } else {
             self.read_before

@@ -219,7 +219,7 @@ impl Assembler {
         self.awaits = Await::Body { missing_bytes };
         if missing_bytes == Some(0) {
             self.tail.learn(self.stuffing);
-            self.deliver(Delivery::Whole, out);
+            self.deliver(Delivery::Measured, out);
             self.awaits = Await::Next {
                 ended_by: EndedBy::Length,
             };
@@ -315,6 +315,7 @@ impl Assembler {
             damaged: delivery == Delivery::Damaged,
             continuation: self.head.is_continuation,
             early: delivery == Delivery::Early,
+            at_its_end: matches!(delivery, Delivery::Early | Delivery::Measured),
             data,
         });
         self.owed.discontinuity |= !delivered;
@@ -323,7 +324,11 @@ impl Assembler {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Delivery {
+    /// Ended by what came after it.
     Whole,
+    /// Ended by its stated length.
+    Measured,
+    /// Ended by stuffing.
     Early,
     Damaged,
 }

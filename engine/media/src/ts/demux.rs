@@ -85,6 +85,8 @@ pub struct Unit {
     pub continuation: bool,
     /// Given out on the evidence of stuffing, before the next unit began.
     pub early: bool,
+    /// Given out by its own last byte, on its stated length or on the evidence of stuffing, and not by what came after it.
+    pub at_its_end: bool,
     /// The payload, byte for byte. Give it back with [`Demux::recycle`].
     pub data: Vec<u8>,
 }
