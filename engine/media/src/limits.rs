@@ -33,6 +33,9 @@ pub const SYNC_WINDOW_BYTES: usize = PACKET_BYTES * (SYNC_RUN + 1);
 /// Units in a row that must end in a stuffed packet before such a packet is taken as an end.
 pub const TAIL_STREAK: u8 = 4;
 
+/// Packets in a unit that make it count for a whole streak; a key frame has more.
+pub const TAIL_LONG_PACKETS: u16 = 24;
+
 /// Width or height that a sequence parameter set may claim, in samples. Level 6.2 allows 16 888 (H.264 A.3.1).
 pub const PICTURE_SIDE_MAX: u32 = 16_888;
 

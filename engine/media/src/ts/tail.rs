@@ -5,14 +5,14 @@
 //! stuff an earlier one. So a stuffed packet is the last, if this sender has always had it so.
 //!
 //! ```text
-//! Learning { streak } ──(TAIL_STREAK units with stuffing in the last packet alone)──▶ Trusted
+//! Learning { streak } ──(TAIL_STREAK units, or one long one, stuffed in the last packet alone)──▶ Trusted
 //!     │ stuffing elsewhere: streak = 0                                                   │
 //!     └───────────────────────────────────────────────────────  Distrusted ◀─(more came after an end)
 //! ```
 //!
 //! Invariant: from `Distrusted` there is no way back; a sender that broke the rule once may do it again.
 
-use crate::limits::TAIL_STREAK;
+use crate::limits::{TAIL_LONG_PACKETS, TAIL_STREAK};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
@@ -24,6 +24,7 @@ pub(super) enum Tail {
 /// Where stuffing was seen in one unit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Stuffing {
+    packets: u16,
     in_last: bool,
     before_last: bool,
 }
@@ -31,6 +32,7 @@ pub(super) struct Stuffing {
 impl Stuffing {
     /// One more packet of the unit.
     pub(super) fn see(&mut self, is_stuffed: bool) {
+        self.packets = self.packets.saturating_add(1);
         self.before_last |= self.in_last;
         self.in_last = is_stuffed;
     }
@@ -52,7 +54,11 @@ impl Tail {
             if stuffing.before_last {
                 *streak = 0;
             } else if stuffing.in_last {
-                *streak += 1;
+                // Each packet but the last was a chance to stuff that was not taken: a long unit says as much as many short ones.
+                *streak += match stuffing.packets {
+                    TAIL_LONG_PACKETS.. => TAIL_STREAK,
+                    _ => 1,
+                };
                 if *streak >= TAIL_STREAK {
                     *self = Tail::Trusted;
                 }
@@ -74,6 +80,21 @@ mod tests {
         let mut stuffing = Stuffing::default();
         packets.iter().for_each(|&packet| stuffing.see(packet));
         stuffing
+    }
+
+    #[test]
+    fn one_long_unit_earns_trust_at_once() {
+        let mut packets = [false; TAIL_LONG_PACKETS as usize];
+        packets[packets.len() - 1] = true;
+        let mut tail = Tail::new();
+        tail.learn(unit(&packets[1..]));
+        assert_eq!(tail, Tail::Learning { streak: 1 });
+        packets[3] = true;
+        tail.learn(unit(&packets));
+        assert_eq!(tail, Tail::Learning { streak: 0 });
+        packets[3] = false;
+        tail.learn(unit(&packets));
+        assert!(tail.is_trusted());
     }
 
     #[test]
