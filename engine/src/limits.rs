@@ -14,15 +14,15 @@
 use std::time::Duration;
 
 /// The bytes of a large page: what one read may fill.
-pub const PAGE_BYTES: usize = 64 << 10;
+pub const PAGE_BYTES: usize = handoff::page::LARGE;
 /// The bytes of a small page: the first page of a segment, so that a short JSON segment costs little.
-pub const SMALL_PAGE_BYTES: usize = 4 << 10;
+pub const SMALL_PAGE_BYTES: usize = handoff::page::SMALL;
 /// The bytes of one shard's scratch buffer, into which request heads and TLS records are read.
 pub const SCRATCH_BYTES: usize = 32 << 10;
 /// The longest request head.
 pub const HEAD_BYTES: usize = 16 << 10;
 /// The longest channel name.
-pub const NAME_BYTES: usize = 256;
+pub const NAME_BYTES: usize = trickle::name::NAME_BYTES_MAX;
 /// The longest control message and local publish.
 pub const MESSAGE_BYTES: usize = 1 << 20;
 

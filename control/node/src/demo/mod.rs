@@ -123,7 +123,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
         if let Ok(now) = http::get_json(&target, &status_path) {
             status = now;
         }
-        std::thread::sleep(line.pause());
+        std::thread::sleep(REDRAW);
     }
     let published = publisher
         .join()
@@ -131,7 +131,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let until = Instant::now() + AFTERGLOW;
     while !watcher.is_finished() && Instant::now() < until {
         line.draw(&meter);
-        std::thread::sleep(line.pause());
+        std::thread::sleep(REDRAW);
     }
     line.end();
     let output = match watcher.is_finished() {
@@ -242,10 +242,6 @@ impl LiveLine {
         Self { style, last: None }
     }
 
-    fn pause(&self) -> Duration {
-        REDRAW
-    }
-
     fn draw(&mut self, meter: &Meter) {
         let now = Instant::now();
         match self.style {
@@ -336,7 +332,7 @@ impl FilterName {
                 amount_percent: 100,
             },
             Self::Edges => Filter::Edges { gain_percent: 100 },
-            Self::Blur => Filter::Blur { radius_px: 8 },
+            Self::Blur => Filter::Blur { radius_px: 4 },
             Self::Pixelate => Filter::Pixelate { block_px: 16 },
             Self::Invert => Filter::Invert {
                 amount_percent: 100,
