@@ -20,11 +20,13 @@
 //! - Nothing here is told how the server works: it shares no parser with it.
 #![forbid(unsafe_code)]
 
-pub mod chunk;
-pub mod clock;
+
+
+pub use loadgen::{chunk, clock, http, net, pin};
+
 pub mod floor;
-pub mod http;
+
 pub mod load;
-pub mod net;
-pub mod pin;
+
+
 pub mod run;

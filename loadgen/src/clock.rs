@@ -23,6 +23,11 @@ pub fn own_cpu_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::ProcessCPUTime))
 }
 
+/// The CPU time that this thread has used so far.
+pub fn thread_cpu_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::ThreadCPUTime))
+}
+
 /// A timer that becomes readable at a point of the monotonic clock.
 #[derive(Debug)]
 pub struct Timer {

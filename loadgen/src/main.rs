@@ -1,0 +1,4 @@
+//! `loadgen`: to be written.
+#![forbid(unsafe_code)]
+
+fn main() {}

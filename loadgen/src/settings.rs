@@ -1,0 +1,251 @@
+//! What every scenario is told: where, how long, how, and where the results go. From flags, or from a TOML file; flags win.
+//!
+//! A file has a table `[run]` with the settings of this module and one table named for its scenario. Every name is that of the
+//! flag, with `_` for `-`:
+//!
+//! ```toml
+//! [run]
+//! target = "https://127.0.0.1:8935"
+//! window = "30s"
+//!
+//! [trickle]
+//! channels = 20
+//! chunk_size = "4k..64k"   # each channel draws its own
+//! ```
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::conduct::{Lengths, OwnLimits};
+use crate::failure::Failure;
+use crate::target::{Target, Trust};
+use crate::units::Time;
+
+/// Flags, and the table `[run]`; what neither says is `None`.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Common {
+    /// The server: https://HOST[:PORT] or http://HOST[:PORT] [default: https://127.0.0.1:8935]
+    #[arg(long, value_name = "URL", help_heading = "Server")]
+    pub target: Option<String>,
+    /// Believe only certificates that these roots, a PEM file, vouch for [default: believe any, as stock peers do]
+    #[arg(long, value_name = "FILE", help_heading = "Server")]
+    pub ca: Option<PathBuf>,
+    /// The server's process, to tell what it costs: a PID, `auto` (who listens on the target's port of this machine) or `none` [default: auto]
+    #[arg(long, value_name = "PID", help_heading = "Server")]
+    pub server_pid: Option<String>,
+
+    /// Traffic before the window [default: 3s]
+    #[arg(long, value_name = "TIME", help_heading = "Time")]
+    pub warmup: Option<Time>,
+    /// How long to measure [default: 20s]
+    #[arg(long, value_name = "TIME", help_heading = "Time")]
+    pub window: Option<Time>,
+    /// Traffic after the window, so that its last operations meet the same load as its first [default: 1s]
+    #[arg(long, value_name = "TIME", help_heading = "Time")]
+    pub cooldown: Option<Time>,
+    /// How long what is still on its way may take at the end [default: 5s]
+    #[arg(long, value_name = "TIME", help_heading = "Time")]
+    pub drain: Option<Time>,
+
+    /// Seed of all chance [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Generator")]
+    pub seed: Option<u64>,
+    /// Worker threads [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Generator")]
+    pub threads: Option<usize>,
+    /// CPUs for the worker threads, such as 1,3 [default: left to the kernel]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        help_heading = "Generator"
+    )]
+    pub cpu: Option<Vec<usize>>,
+    /// Lateness of its own, at p99, with which the generator counts as the bottleneck and the run fails [default: 1ms]
+    #[arg(long, value_name = "TIME", help_heading = "Generator")]
+    pub lateness_max: Option<Time>,
+    /// Tag the traffic and keep to the budget: always, never, or auto, which is when the target is not on a private network [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN", help_heading = "Politeness")]
+    pub polite: Option<When>,
+    /// What polite mode may use, such as sessions=2,starts_per_minute=6,mbit_per_s=50,minutes=10 [default: those]
+    #[arg(long, value_name = "LIST", help_heading = "Politeness")]
+    pub budget: Option<String>,
+
+    /// Where the files go [default: loadgen-results/SCENARIO-TIME]
+    #[arg(long, value_name = "DIR", help_heading = "Results")]
+    pub out: Option<PathBuf>,
+    /// Write no files
+    #[arg(long, help_heading = "Results", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub no_files: Option<bool>,
+    /// Serve Prometheus metrics here while it runs, such as 127.0.0.1:9464 [default: nowhere]
+    #[arg(long, value_name = "ADDR", help_heading = "Results")]
+    pub prometheus: Option<SocketAddr>,
+}
+
+/// When something holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum When {
+    /// When it is called for.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// Gives `ours` where it says something, else `theirs`, for each named field.
+#[macro_export]
+macro_rules! or_else {
+    ($ours:expr, $theirs:expr, $($field:ident),+ $(,)?) => {
+        $( $ours.$field = $ours.$field.take().or($theirs.$field); )+
+    };
+}
+
+impl Common {
+    /// What a file says fills in what the flags did not.
+    #[must_use]
+    pub fn or(mut self, file: Self) -> Self {
+        or_else!(
+            self,
+            file,
+            target,
+            ca,
+            server_pid,
+            warmup,
+            window,
+            cooldown,
+            drain,
+            seed,
+            threads,
+            cpu,
+            lateness_max,
+            polite,
+            budget,
+            out,
+            no_files,
+            prometheus,
+        );
+        self
+    }
+
+    /// The server; `tag` are header lines for every request.
+    ///
+    /// # Errors
+    /// The URL is not a server's.
+    pub fn resolve_target(&self, tag: String) -> Result<Target, Failure> {
+        let trust = self.ca.clone().map_or(Trust::Anyone, Trust::Roots);
+        let url = self.target.as_deref().unwrap_or("https://127.0.0.1:8935");
+        Target::resolve(url, trust, tag)
+    }
+
+    /// How long each part takes.
+    pub fn lengths(&self) -> Lengths {
+        let or = |time: Option<Time>, seconds| {
+            time.map_or(std::time::Duration::from_secs(seconds), |time| time.0)
+        };
+        Lengths {
+            warmup: or(self.warmup, 3),
+            window: or(self.window, 20),
+            cooldown: or(self.cooldown, 1),
+            drain: or(self.drain, 5),
+        }
+    }
+
+    /// When the generator counts as the bottleneck.
+    pub fn own_limits(&self) -> OwnLimits {
+        OwnLimits {
+            lateness_p99_ms: self
+                .lateness_max
+                .map_or(1.0, |time| crate::outcome::ms(time.ns())),
+            cpu_share: 0.95,
+        }
+    }
+
+    /// Seed of all chance.
+    pub fn seed(&self) -> u64 {
+        self.seed.unwrap_or(1)
+    }
+}
+
+/// Reads a scenario's file: the table `[run]`, and the one called `name`; every other table is refused.
+///
+/// # Errors
+/// The file cannot be read, or says what nobody asked for; with its line.
+pub fn read_file<T: DeserializeOwned + Default>(
+    path: &Path,
+    name: &str,
+) -> Result<(Common, T), Failure> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+    parse(&text, name).map_err(|why| why.during(path.display()))
+}
+
+fn parse<T: DeserializeOwned + Default>(text: &str, name: &str) -> Result<(Common, T), Failure> {
+    let wrong = |error: toml::de::Error| Failure::new(error.to_string());
+    let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
+    let run = table.remove("run");
+    let own = table.remove(name);
+    if let Some(other) = table.keys().next() {
+        return Err(Failure::new(format!(
+            "[{other}] is not for this scenario, which reads [run] and [{name}]"
+        )));
+    }
+    let common = run.map_or(Ok(Common::default()), |value| {
+        value
+            .try_into()
+            .map_err(|e: toml::de::Error| wrong(e).during("[run]"))
+    })?;
+    let own = own.map_or(Ok(T::default()), |value| {
+        value
+            .try_into()
+            .map_err(|e: toml::de::Error| wrong(e).during(format!("[{name}]")))
+    })?;
+    Ok((common, own))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Own {
+        channels: Option<u32>,
+    }
+
+    #[test]
+    fn a_file_fills_in_what_the_flags_do_not_say() {
+        let (file, own): (Common, Own) = parse(
+            "[run]\nwindow = \"30s\"\nseed = 9\n[trickle]\nchannels = 4",
+            "trickle",
+        )
+        .unwrap();
+        let flags = Common {
+            seed: Some(2),
+            ..Common::default()
+        };
+        let common = flags.or(file);
+        assert_eq!((common.seed(), common.lengths().window.as_secs()), (2, 30));
+        assert_eq!(own.channels, Some(4));
+    }
+
+    #[test]
+    fn a_name_that_nobody_knows_is_refused() {
+        for (text, want) in [
+            ("[run]\nwindw = 1", "windw"),
+            ("[trickle]\nchanels = 1", "chanels"),
+            ("[live]\nsessions = 1", "[live]"),
+        ] {
+            let error = parse::<Own>(text, "trickle").unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+    }
+}
