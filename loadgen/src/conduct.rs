@@ -75,6 +75,11 @@ impl Stop {
         self.0.store(true, Ordering::Release);
     }
 
+    /// The flag itself, for a signal handler to set.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
+    }
+
     /// Whether it has been told.
     pub fn is_told(&self) -> bool {
         self.0.load(Ordering::Acquire)

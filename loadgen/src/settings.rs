@@ -175,40 +175,77 @@ impl Common {
     }
 }
 
-/// Reads a scenario's file: the table `[run]`, and the one called `name`; every other table is refused.
-///
-/// # Errors
-/// The file cannot be read, or says what nobody asked for; with its line.
-pub fn read_file<T: DeserializeOwned + Default>(
-    path: &Path,
-    name: &str,
-) -> Result<(Common, T), Failure> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
-    parse(&text, name).map_err(|why| why.during(path.display()))
+/// A scenario file, whose tables are taken one by one; what nobody takes is refused.
+#[derive(Debug, Default)]
+pub struct File {
+    path: PathBuf,
+    tables: toml::Table,
+    taken: Vec<&'static str>,
 }
 
-fn parse<T: DeserializeOwned + Default>(text: &str, name: &str) -> Result<(Common, T), Failure> {
-    let wrong = |error: toml::de::Error| Failure::new(error.to_string());
-    let mut table: toml::Table = toml::from_str(text).map_err(wrong)?;
-    let run = table.remove("run");
-    let own = table.remove(name);
-    if let Some(other) = table.keys().next() {
-        return Err(Failure::new(format!(
-            "[{other}] is not for this scenario, which reads [run] and [{name}]"
-        )));
+impl File {
+    /// Reads a file; without a path it is as if it were empty.
+    ///
+    /// # Errors
+    /// It cannot be read, or is not TOML; with the line.
+    pub fn read(path: Option<&Path>) -> Result<Self, Failure> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = fs::read_to_string(path)
+            .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
+        Self::parse(&text)
+            .map(|file| Self {
+                path: path.to_owned(),
+                ..file
+            })
+            .map_err(|why| why.during(path.display()))
     }
-    let common = run.map_or(Ok(Common::default()), |value| {
-        value
-            .try_into()
-            .map_err(|e: toml::de::Error| wrong(e).during("[run]"))
-    })?;
-    let own = own.map_or(Ok(T::default()), |value| {
-        value
-            .try_into()
-            .map_err(|e: toml::de::Error| wrong(e).during(format!("[{name}]")))
-    })?;
-    Ok((common, own))
+
+    fn parse(text: &str) -> Result<Self, Failure> {
+        let tables = toml::from_str(text).map_err(|error| Failure::new(error.to_string()))?;
+        Ok(Self {
+            tables,
+            ..Self::default()
+        })
+    }
+
+    /// Whether there is a table of this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.tables.contains_key(name)
+    }
+
+    /// The table of this name, or what an empty one would say.
+    ///
+    /// # Errors
+    /// It says what nobody asked for, or says it wrongly.
+    pub fn take<T: DeserializeOwned + Default>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<T, Failure> {
+        self.taken.push(name);
+        let table = self.tables.remove(name);
+        table.map_or(Ok(T::default()), |table| {
+            table.try_into().map_err(|error: toml::de::Error| {
+                Failure::new(error.to_string()).during(format!("{}: [{name}]", self.path.display()))
+            })
+        })
+    }
+
+    /// That nothing is left.
+    ///
+    /// # Errors
+    /// There is a table, or a value outside all tables, that nobody took.
+    pub fn finish(self) -> Result<(), Failure> {
+        match self.tables.keys().next() {
+            None => Ok(()),
+            Some(other) => Err(Failure::new(format!(
+                "{}: `{other}` is not for this scenario, which reads the tables [{}]",
+                self.path.display(),
+                self.taken.join("], [")
+            ))),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -221,13 +258,17 @@ mod tests {
         channels: Option<u32>,
     }
 
+    fn parse(text: &str) -> Result<(Common, Own), Failure> {
+        let mut file = File::parse(text)?;
+        let both = (file.take("run")?, file.take("trickle")?);
+        file.finish()?;
+        Ok(both)
+    }
+
     #[test]
     fn a_file_fills_in_what_the_flags_do_not_say() {
-        let (file, own): (Common, Own) = parse(
-            "[run]\nwindow = \"30s\"\nseed = 9\n[trickle]\nchannels = 4",
-            "trickle",
-        )
-        .unwrap();
+        let (file, own) =
+            parse("[run]\nwindow = \"30s\"\nseed = 9\n[trickle]\nchannels = 4").unwrap();
         let flags = Common {
             seed: Some(2),
             ..Common::default()
@@ -242,9 +283,9 @@ mod tests {
         for (text, want) in [
             ("[run]\nwindw = 1", "windw"),
             ("[trickle]\nchanels = 1", "chanels"),
-            ("[live]\nsessions = 1", "[live]"),
+            ("[live]\nsessions = 1", "`live`"),
         ] {
-            let error = parse::<Own>(text, "trickle").unwrap_err().to_string();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(want), "{error}");
         }
     }
