@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | time | `2s`, `500ms`, `200us`, `1m`, a bare number is seconds | [`Duration`] |
 //! | size | `16384`, `16k`, `16KiB`, `1M` | bytes; k and M are 1,024 and 1,048,576 |
+//! | share | `2%`, `0.02` | a part of a whole, at most all of it |
 //! | range | `4k..64k`, or one value | each stream draws its own, uniformly, from the run's seed |
 
 use std::fmt;
@@ -103,6 +104,36 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A part of a whole: `2%` or `0.02`.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default)]
+pub struct Share(pub f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let (number, scale) = match text.strip_suffix('%') {
+            Some(number) => (number.trim_end(), 0.01),
+            None => (text, 1.0),
+        };
+        number
+            .parse::<f64>()
+            .ok()
+            .map(|number| number * scale)
+            .filter(|share| (0.0..=1.0).contains(share))
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a share; write 5% or 0.05"))
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Rounded, since 0.07 of something is 7.000000000000001 % of it.
+        write!(f, "{} %", (self.0 * 1e8).round() / 1e6)
     }
 }
 
@@ -221,7 +252,7 @@ macro_rules! written_as_text {
     )+};
 }
 
-written_as_text!(Time, Size, Span<u32>, Span<Size>, Span<Time>);
+written_as_text!(Time, Size, Share, Span<u32>, Span<Size>, Span<Time>);
 
 /// A day: nothing here runs, or waits, for longer.
 const DURATION_SECONDS_MAX: u64 = 86_400;
@@ -243,6 +274,14 @@ mod tests {
         }
         for (text, want) in [("16384", 16_384), ("16k", 16_384), ("1MiB", 1 << 20)] {
             assert_eq!(text.parse::<Size>().unwrap().0, want, "{text}");
+        }
+        for (text, want) in [("2%", 0.02), ("0.1 %", 0.001), ("0.5", 0.5)] {
+            assert_eq!(text.parse::<Share>().unwrap().0, want, "{text}");
+            let again = text.parse::<Share>().unwrap().to_string();
+            assert_eq!(again.parse::<Share>().unwrap().0, want, "{again}");
+        }
+        for wrong in ["", "5", "-1%", "101%", "nan", "inf"] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
         }
         for wrong in ["", "2 parsecs", "-1s", "1e99h"] {
             assert!(wrong.parse::<Time>().is_err(), "{wrong}");
