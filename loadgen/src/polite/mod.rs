@@ -162,15 +162,15 @@ impl Gate {
                 plan.sessions, budget.sessions
             ));
         }
-        // Not `>`, so that what is no number does not pass.
-        if !(plan.mbit_per_s <= budget.mbit_per_s) {
+        // What is no number is too much.
+        if plan.mbit_per_s.is_nan() || plan.mbit_per_s > budget.mbit_per_s {
             wrong.push(format!(
                 "{:.1} Mbit/s where {} are allowed (ask for a lower rate, smaller chunks or fewer subscribers)",
                 plan.mbit_per_s, budget.mbit_per_s
             ));
         }
         let seconds_left = (budget.minutes * 60.0 - book.seconds).max(0.0);
-        if !(plan.seconds <= seconds_left) {
+        if plan.seconds.is_nan() || plan.seconds > seconds_left {
             wrong.push(format!(
                 "{:.0} s where {seconds_left:.0} s are left of {} minutes (ask for a shorter --window, or fewer runs)",
                 plan.seconds, budget.minutes

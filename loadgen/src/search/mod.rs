@@ -182,11 +182,21 @@ pub fn search(
         let mut step = Step::new(options.find, steps.len() + 1, ask);
         match measured {
             Ok(outcome) => {
-                let judgement = options.slo.judge(&outcome)?;
                 step.figures = key_figures(&outcome);
-                step.verdict = judgement.verdict;
-                step.reasons = judgement.reasons;
-                step.terms = judgement.terms;
+                match options.slo.judge(&outcome) {
+                    Ok(judgement) => {
+                        step.verdict = judgement.verdict;
+                        step.reasons = judgement.reasons;
+                        step.terms = judgement.terms;
+                    }
+                    Err(failure) if kept.passing.is_none() => return Err(failure),
+                    // Such as when the server could no longer be watched: nothing above can be judged either.
+                    Err(failure) => {
+                        step.verdict = Verdict::Unknown;
+                        step.reasons = vec![failure.to_string()];
+                        bisect.stop();
+                    }
+                }
                 kept.keep(ask, step.verdict, outcome);
             }
             // A mistake in the settings shows at once; above what has passed, it is the load.
@@ -670,6 +680,29 @@ mod tests {
         let (found, _) = run(Model::of(10_000));
         assert_eq!(found.answer.n, Some(500));
         assert!(found.bottleneck.is_empty() && found.to_string().contains("greater --to"));
+    }
+
+    #[test]
+    fn a_figure_that_is_gone_ends_the_search_and_keeps_what_it_found() {
+        struct Forgetful(Model);
+        impl Probe for Forgetful {
+            fn measure(&mut self, n: u64, is_confirmation: bool) -> Result<Outcome, Failure> {
+                let mut outcome = self.0.measure(n, is_confirmation)?;
+                if n > 2 {
+                    outcome.figures.clear();
+                }
+                Ok(outcome)
+            }
+        }
+        let mut probe = Forgetful(Model::of(100));
+        let found = search(&options("fps>1"), &mut probe, &mut |_| {}).unwrap();
+        assert_eq!(
+            (found.answer.n, found.answer.limit),
+            (Some(2), Limit::Stopped)
+        );
+        let last = found.steps.last().unwrap();
+        assert_eq!((last.n, last.verdict), (4, Verdict::Unknown));
+        assert!(last.reasons[0].contains("fps>1"));
     }
 
     #[test]
