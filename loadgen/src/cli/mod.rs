@@ -81,8 +81,8 @@ pub(crate) struct RunArgs<T: Args> {
 /// `loadgen compare`.
 pub(crate) fn compare(args: &compare::Args) -> Result<ExitCode, Failure> {
     let comparison = compare::run(args)?;
-    print!("{}", comparison.render());
-    Ok(if comparison.is_past_threshold() {
+    println!("{comparison}");
+    Ok(if comparison.has_failed {
         ExitCode::from(MISSED)
     } else {
         ExitCode::SUCCESS

@@ -121,7 +121,7 @@ impl Desk {
     /// Carries a scenario out.
     pub(crate) fn perform<T: Load>(&self, own: &T, common: &Common, sink: &mut dyn Sink) -> Result<Outcome, Failure> {
         let lengths = common.lengths();
-        self.gate.check_plan(&own.demand(), lengths)?;
+        self.gate.check_plan(&own.demand(lengths))?;
         let scenario = own.resolve(self.target.clone(), common.seed(), &self.gate)?;
         raise_file_limit();
         let mut jsonl = match &self.dir {
@@ -154,8 +154,9 @@ impl Desk {
         )
     }
 
-    pub(crate) fn is_interrupted(&self) -> bool {
-        self.stop.is_told()
+    /// Whether nothing more may be sent.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stop.is_told() || self.gate.is_shut()
     }
 }
 

@@ -85,7 +85,7 @@ fn find<T: Load>(args: SearchArgs<T>) -> Result<ExitCode, Failure> {
         }
         println!("files      {}", dir.display());
     }
-    Ok(if found.answer.n.is_some() && !desk.is_interrupted() {
+    Ok(if found.answer.n.is_some() && !desk.is_stopped() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(MISSED)
@@ -108,6 +108,10 @@ impl<T: Load> Probe for Prober<'_, T> {
         let window = common.lengths().window.min(PROBE_WINDOW_MAX.max(common.window.map_or(Duration::ZERO, |time| time.0)));
         common.window = Some(Time(if is_confirmation { window * CONFIRMATION_TIMES } else { window }));
         self.desk.perform(&own, &common, &mut Quiet)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.desk.is_stopped()
     }
 }
 
