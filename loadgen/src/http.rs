@@ -14,6 +14,8 @@ pub struct Head {
     pub is_keep_alive: bool,
     /// `Lp-Trickle-Seq`, when there is one.
     pub seq: Option<i64>,
+    /// `Lp-Trickle-Latest`, when there is one.
+    pub latest: Option<i64>,
     /// Whether `Lp-Trickle-Closed` is there.
     pub is_closed: bool,
 }
@@ -50,6 +52,9 @@ pub struct Responses {
     expect: Expect,
     line: Vec<u8>,
     head: Option<PartialHead>,
+    /// Of the head that was last begun, when somebody asks for them.
+    fields: Option<Vec<(String, String)>>,
+    fields_bytes: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +62,8 @@ enum Expect {
     #[default]
     HeadLine,
     Body(u64),
+    /// A body that ends with the connection.
+    Rest,
     ChunkSize,
     Chunk(u64),
     ChunkEnd,
@@ -72,10 +79,23 @@ struct PartialHead {
 }
 
 impl Responses {
+    /// Responses whose heads are kept with all their fields, for [`Self::take_fields`].
+    pub fn with_fields() -> Self {
+        Self {
+            fields: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    /// The fields of the last head, names in lower case. Empty unless they are kept.
+    pub fn take_fields(&mut self) -> Vec<(String, String)> {
+        self.fields.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Takes what it can from the front of `input` and says what it was; `None` when it needs more.
     ///
     /// # Errors
-    /// The bytes are not an HTTP/1.1 response; the connection is of no further use.
+    /// The bytes are not a response of HTTP/1.1 or 1.0; the connection is of no further use.
     pub fn handle_bytes<'a>(
         &mut self,
         input: &mut &'a [u8],
@@ -101,6 +121,7 @@ impl Responses {
                     self.expect = Expect::Body(left - body.len() as u64);
                     return Ok(Some(Part::Body(body)));
                 }
+                Expect::Rest => return Ok(take(input, u64::MAX).map(Part::Body)),
                 Expect::ChunkSize => {
                     let Some(line) = self.take_line(input)? else {
                         return Ok(None);
@@ -147,6 +168,24 @@ impl Responses {
         }
     }
 
+    /// The connection has ended. [`Part::End`] when that was the end of a body; `None` between two responses.
+    ///
+    /// # Errors
+    /// It was within a response.
+    pub fn handle_end(&mut self) -> Result<Option<Part<'static>>, Malformed> {
+        if matches!(self.expect, Expect::Rest | Expect::Body(0) | Expect::End) {
+            self.expect = Expect::HeadLine;
+            return Ok(Some(Part::End));
+        }
+        if self.is_within() {
+            return Err(malformed(
+                "the connection ended within a response",
+                &String::from_utf8_lossy(&self.line),
+            ));
+        }
+        Ok(None)
+    }
+
     /// Whether a response was begun and not ended.
     pub fn is_within(&self) -> bool {
         self.expect != Expect::HeadLine || self.head.is_some() || !self.line.is_empty()
@@ -156,15 +195,21 @@ impl Responses {
     fn handle_head_line(&mut self, line: &str) -> Result<Option<Head>, Malformed> {
         let Some(partial) = &mut self.head else {
             let mut words = line.split(' ');
-            let status = match (words.next(), words.next()) {
-                (Some("HTTP/1.1"), Some(code)) => code.parse().ok(),
-                _ => None,
+            let (is_keep_alive, status) = match (words.next(), words.next()) {
+                (Some("HTTP/1.1"), Some(code)) => (true, code.parse().ok()),
+                (Some("HTTP/1.0"), Some(code)) => (false, code.parse().ok()),
+                _ => (false, None),
             };
             let status = status.ok_or_else(|| malformed("no status line", line))?;
+            if let Some(fields) = &mut self.fields {
+                fields.clear();
+                self.fields_bytes = 0;
+            }
             let head = Head {
                 status,
-                is_keep_alive: true,
+                is_keep_alive,
                 seq: None,
+                latest: None,
                 is_closed: false,
             };
             self.head = Some(PartialHead {
@@ -181,6 +226,13 @@ impl Responses {
             partial
                 .handle_field(name, value.trim())
                 .map_err(|what| malformed(what, line))?;
+            if let Some(fields) = &mut self.fields {
+                self.fields_bytes += line.len();
+                if self.fields_bytes > FIELDS_BYTES_MAX {
+                    return Err(malformed("a head without an end", name));
+                }
+                fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            }
             return Ok(None);
         }
         let Some(PartialHead {
@@ -197,7 +249,8 @@ impl Responses {
         self.expect = match (is_chunked, length) {
             (true, _) => Expect::ChunkSize,
             (false, Some(length)) => Expect::Body(length),
-            (false, None) if head.status == 204 => Expect::End,
+            (false, None) if matches!(head.status, 204 | 304) => Expect::End,
+            (false, None) if !head.is_keep_alive => Expect::Rest,
             (false, None) => {
                 return Err(malformed(
                     "neither a length nor chunks",
@@ -240,8 +293,19 @@ impl PartialHead {
         match name.to_ascii_lowercase().as_str() {
             "content-length" => self.length = Some(value.parse().map_err(|_| "not a length")?),
             "transfer-encoding" => self.is_chunked = value.eq_ignore_ascii_case("chunked"),
-            "connection" => self.head.is_keep_alive = !value.eq_ignore_ascii_case("close"),
+            "connection" => {
+                for option in value.split(',').map(str::trim) {
+                    if option.eq_ignore_ascii_case("close") {
+                        self.head.is_keep_alive = false;
+                    } else if option.eq_ignore_ascii_case("keep-alive") {
+                        self.head.is_keep_alive = true;
+                    }
+                }
+            }
             "lp-trickle-seq" => self.head.seq = Some(value.parse().map_err(|_| "not a number")?),
+            "lp-trickle-latest" => {
+                self.head.latest = Some(value.parse().map_err(|_| "not a number")?);
+            }
             "lp-trickle-closed" => self.head.is_closed = true,
             _ => {}
         }
@@ -266,6 +330,7 @@ fn malformed(what: &'static str, line: &str) -> Malformed {
 }
 
 const LINE_BYTES_MAX: usize = 8 << 10;
+const FIELDS_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -307,7 +372,7 @@ mod tests {
     #[test]
     fn a_head_says_what_trickle_needs() {
         let mut bytes: &[u8] =
-            b"HTTP/1.1 200 OK\r\nLp-Trickle-Seq: 7\r\nLP-TRICKLE-CLOSED: terminated\r\n\
+            b"HTTP/1.1 200 OK\r\nLp-Trickle-Seq: 7\r\nLp-Trickle-Latest: 9\r\nLP-TRICKLE-CLOSED: terminated\r\n\
             Connection: close\r\nContent-Length: 0\r\n\r\n";
         let head = Responses::default().handle_bytes(&mut bytes).unwrap();
         assert_eq!(
@@ -316,9 +381,40 @@ mod tests {
                 status: 200,
                 is_keep_alive: false,
                 seq: Some(7),
+                latest: Some(9),
                 is_closed: true
             }))
         );
+    }
+
+    #[test]
+    fn a_body_may_end_with_its_connection() {
+        for head in [
+            "HTTP/1.0 200 OK\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nConnection: keep-me, close\r\n\r\n",
+        ] {
+            let mut responses = Responses::with_fields();
+            let bytes = [head, "all of it"].concat();
+            let (mut input, mut body) = (bytes.as_bytes(), Vec::new());
+            while let Some(part) = responses.handle_bytes(&mut input).unwrap() {
+                match part {
+                    Part::Head(head) => assert!(!head.is_keep_alive && head.status == 200),
+                    Part::Body(more) => body.extend_from_slice(more),
+                    Part::End => panic!("it has not ended"),
+                }
+            }
+            assert_eq!(body, b"all of it");
+            assert_eq!(responses.handle_end().unwrap(), Some(Part::End));
+            assert_eq!(responses.handle_end().unwrap(), None);
+            assert_eq!(
+                responses.take_fields().len(),
+                usize::from(head.contains("keep"))
+            );
+        }
+        let mut responses = Responses::default();
+        let mut cut: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab";
+        while responses.handle_bytes(&mut cut).unwrap().is_some() {}
+        assert!(responses.handle_end().is_err());
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! - Chance has a seed, and the seed is in the result.
 #![forbid(unsafe_code)]
 
+pub mod ask;
 pub mod chunk;
 pub mod churn;
 pub mod clock;

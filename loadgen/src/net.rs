@@ -1,16 +1,28 @@
-//! Non-blocking sockets behind one epoll: the part that floor and generator share.
+//! Non-blocking sockets behind one epoll, plain or TLS: the part that every client here stands on.
+//!
+//! ```text
+//!   connect ──▶ connecting ──▶ (TLS: shaking hands) ──▶ open ──▶ closed
+//!                   └── what is sent meanwhile waits, in order ──┘
+//! ```
 //!
 //! Invariants:
 //! - Level-triggered, one read an event: a socket with much to say cannot starve the others.
 //! - A write goes to the socket at once; what it does not take waits in the socket's own buffer, in order, up to
 //!   [`UNSENT_BYTES_MAX`].
+//! - Plaintext that TLS has ready and the caller had no room for is reported as readable by the next wait, which does not wait.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
+
+mod dial;
+mod socket;
+
+pub use dial::Dialer;
+use socket::Socket;
 
 /// What may wait for a peer that does not read; beyond it the peer is given up. 64 MiB is 20 s at 3 MiB/s.
 pub const UNSENT_BYTES_MAX: usize = 64 << 20;
@@ -35,6 +47,10 @@ pub struct Net {
     sockets: Vec<Option<Socket>>,
     vacant: Vec<Token>,
     ready: Vec<epoll::Event>,
+    /// Sockets that hold plaintext for which there was no room.
+    pending: Vec<Token>,
+    /// What a TLS socket received, before it is deciphered. One for all, since it is empty between reads.
+    ciphertext: Vec<u8>,
 }
 
 impl Net {
@@ -46,6 +62,8 @@ impl Net {
             sockets: Vec::new(),
             vacant: Vec::new(),
             ready: Vec::with_capacity(256),
+            pending: Vec::new(),
+            ciphertext: Vec::new(),
         })
     }
 
@@ -63,28 +81,56 @@ impl Net {
     pub fn add(&mut self, stream: TcpStream) -> io::Result<Token> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        let token = self.vacant.pop().unwrap_or_else(|| {
-            self.sockets.push(None);
-            self.sockets.len() - 1
-        });
-        epoll::add(&self.epoll, &stream, data(token), epoll::EventFlags::IN)?;
-        self.sockets[token] = Some(Socket {
-            stream,
-            unsent: Vec::new(),
-            sent: 0,
-        });
-        Ok(token)
+        self.insert(Socket::connected(stream))
+    }
+
+    /// Begins to connect. What is sent meanwhile waits; a connection that fails says so at the next `flush`, `send` or `read`,
+    /// each of which the event for it calls for.
+    ///
+    /// # Errors
+    /// Not even a beginning: no descriptor or port is left, or the address is of no use.
+    pub fn connect(&mut self, dialer: &Dialer) -> io::Result<Token> {
+        let socket = dialer.dial()?;
+        self.insert(socket)
+    }
+
+    /// Whether bytes can pass: it is connected, and TLS has shaken hands.
+    pub fn is_open(&self, token: Token) -> bool {
+        self.socket(token).is_some_and(Socket::is_open)
+    }
+
+    /// Plaintext that waits for the peer to read. TLS may hold [`socket::TLS_BUFFER_BYTES`] more.
+    pub fn unsent(&self, token: Token) -> usize {
+        self.socket(token).map_or(0, Socket::unsent)
+    }
+
+    /// What an error of this socket's is counted as: `connect`, `tls`, `timeout`, `reset`. To be asked before it is closed.
+    pub fn class_of(&self, token: Token, error: &io::Error) -> &'static str {
+        match error.kind() {
+            io::ErrorKind::InvalidData => "tls",
+            _ if !self.is_open(token) => "connect",
+            io::ErrorKind::TimedOut => "timeout",
+            _ => "reset",
+        }
     }
 
     /// Closes a socket; what it had not sent is lost.
     pub fn close(&mut self, token: Token) {
-        if self.sockets[token].take().is_some() {
-            self.vacant.push(token); // closing the only descriptor also takes it out of the epoll
+        if self.sockets.get_mut(token).is_some_and(|socket| {
+            // closing the only descriptor also takes it out of the epoll
+            socket.take().is_some()
+        }) {
+            self.vacant.push(token);
         }
     }
 
     /// Waits for events, at most `milliseconds` or for ever.
     pub fn wait(&mut self, events: &mut Vec<Event>, milliseconds: Option<u32>) -> io::Result<()> {
+        let milliseconds = if self.pending.is_empty() {
+            milliseconds
+        } else {
+            Some(0)
+        };
         let timeout = milliseconds.map(|ms| rustix::time::Timespec {
             tv_sec: i64::from(ms / 1_000),
             tv_nsec: i64::from(ms % 1_000) * 1_000_000,
@@ -108,168 +154,110 @@ impl Net {
                 writable: flags.contains(epoll::EventFlags::OUT),
             }
         }));
+        for token in self.pending.drain(..) {
+            match events.iter_mut().find(|event| event.token == token) {
+                Some(event) => event.readable = true,
+                None => events.push(Event {
+                    token,
+                    readable: true,
+                    writable: false,
+                }),
+            }
+        }
         Ok(())
     }
 
-    /// Reads once. `None`: nothing there, or the socket is closed already. `Some(0)`: the peer said its last.
+    /// Reads once. `None`: nothing there, or the socket is closed already. `Some(0)`: the peer said its last, with or without
+    /// TLS's own goodbye.
+    ///
+    /// # Errors
+    /// The connection could not be made, or broke; it is to be closed.
     pub fn read(&mut self, token: Token, into: &mut [u8]) -> io::Result<Option<usize>> {
         let Some(socket) = self.sockets.get_mut(token).and_then(Option::as_mut) else {
             return Ok(None);
         };
-        match socket.stream.read(into) {
-            Ok(count) => Ok(Some(count)),
-            Err(error) if is_later(&error) => Ok(None),
-            Err(error) => Err(error),
+        if socket.is_tls() {
+            self.ciphertext.resize(CIPHERTEXT_BYTES, 0);
         }
+        let count = socket.read(into, &mut self.ciphertext)?;
+        if socket.has_pending() && !self.pending.contains(&token) {
+            self.pending.push(token);
+        }
+        self.watch_writable(token)?;
+        Ok(count)
     }
 
-    /// Sends parts in order, behind what still waits.
+    /// Sends parts, four at most, in order, behind what still waits.
+    ///
+    /// # Errors
+    /// The connection could not be made, or broke, or too much waits for it; it is to be closed.
     pub fn send(&mut self, token: Token, parts: &[&[u8]]) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(token).and_then(Option::as_mut) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
-        let had_unsent = socket.has_unsent();
         socket.send(parts)?;
-        if socket.has_unsent() != had_unsent {
-            self.want_writable(token, true)?;
-        }
-        Ok(())
+        self.watch_writable(token)
     }
 
     /// Sends more of what waits, now that the socket is writable.
+    ///
+    /// # Errors
+    /// The connection could not be made, or broke; it is to be closed.
     pub fn flush(&mut self, token: Token) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(token).and_then(Option::as_mut) else {
             return Ok(());
         };
         socket.flush()?;
-        if !socket.has_unsent() {
-            self.want_writable(token, false)?;
-        }
-        Ok(())
+        self.watch_writable(token)
     }
 
-    fn want_writable(&self, token: Token, want: bool) -> io::Result<()> {
-        let Some(socket) = &self.sockets[token] else {
+    fn socket(&self, token: Token) -> Option<&Socket> {
+        self.sockets.get(token).and_then(Option::as_ref)
+    }
+
+    fn insert(&mut self, mut socket: Socket) -> io::Result<Token> {
+        let token = self.vacant.pop().unwrap_or_else(|| {
+            self.sockets.push(None);
+            self.sockets.len() - 1
+        });
+        let flags = interest(socket.wants_writable());
+        if let Err(error) = epoll::add(&self.epoll, socket.stream(), data(token), flags) {
+            self.vacant.push(token);
+            return Err(error.into());
+        }
+        socket.is_watched_writable = socket.wants_writable();
+        self.sockets[token] = Some(socket);
+        Ok(token)
+    }
+
+    /// Tells the epoll when what a socket waits for has changed.
+    fn watch_writable(&mut self, token: Token) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(token).and_then(Option::as_mut) else {
             return Ok(());
         };
-        let out = if want {
-            epoll::EventFlags::OUT
-        } else {
-            epoll::EventFlags::empty()
-        };
-        Ok(epoll::modify(
-            &self.epoll,
-            &socket.stream,
-            data(token),
-            epoll::EventFlags::IN | out,
-        )?)
-    }
-}
-
-#[derive(Debug)]
-struct Socket {
-    stream: TcpStream,
-    unsent: Vec<u8>,
-    sent: usize,
-}
-
-impl Socket {
-    fn has_unsent(&self) -> bool {
-        !self.unsent.is_empty()
-    }
-
-    fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut written = if self.has_unsent() {
-            0
-        } else {
-            self.write_once(parts)?
-        };
-        for part in parts {
-            let skip = written.min(part.len());
-            written -= skip;
-            self.unsent.extend_from_slice(&part[skip..]);
-        }
-        if self.unsent.len() - self.sent > UNSENT_BYTES_MAX {
-            return Err(io::Error::other(
-                "the peer does not read: 64 MiB wait for it",
-            ));
+        let wants = socket.wants_writable();
+        if socket.is_watched_writable != wants {
+            epoll::modify(&self.epoll, socket.stream(), data(token), interest(wants))?;
+            socket.is_watched_writable = wants;
         }
         Ok(())
     }
-
-    fn write_once(&mut self, parts: &[&[u8]]) -> io::Result<usize> {
-        // At most four parts are ever sent together: size line, header, body, line end.
-        let mut slices = [IoSlice::new(&[]); 4];
-        assert!(parts.len() <= slices.len());
-        for (slice, part) in slices.iter_mut().zip(parts) {
-            *slice = IoSlice::new(part);
-        }
-        match self.stream.write_vectored(&slices[..parts.len()]) {
-            Ok(count) => Ok(count),
-            Err(error) if is_later(&error) => Ok(0),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        while self.sent < self.unsent.len() {
-            match self.stream.write(&self.unsent[self.sent..]) {
-                Ok(count) => self.sent += count,
-                Err(error) if is_later(&error) => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-        self.unsent.clear();
-        self.sent = 0;
-        Ok(())
-    }
 }
 
-fn is_later(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
+fn interest(in_writable: bool) -> epoll::EventFlags {
+    if in_writable {
+        epoll::EventFlags::IN | epoll::EventFlags::OUT
+    } else {
+        epoll::EventFlags::IN
+    }
 }
 
 fn data(token: Token) -> epoll::EventData {
     epoll::EventData::new_u64(token as u64)
 }
 
+/// Four of the largest TLS records: what one read takes from a socket.
+const CIPHERTEXT_BYTES: usize = 64 << 10;
+
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_full_socket_does_not_take_arrives_later_and_in_order() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (mut theirs, _) = listener.accept().unwrap();
-        let sent: Vec<u8> = (0..8_000_000_u32)
-            .map(|i| i.to_le_bytes()[(i % 3) as usize])
-            .collect();
-
-        let mut net = Net::new().unwrap();
-        let token = net.add(ours).unwrap();
-        for part in sent.chunks(1_000_003) {
-            let (head, tail) = part.split_at(part.len() / 3);
-            net.send(token, &[head, tail]).unwrap();
-        }
-        let reader = std::thread::spawn(move || {
-            let mut got = Vec::new();
-            theirs.read_to_end(&mut got).map(|_| got)
-        });
-        let mut events = Vec::new();
-        while net.sockets[token].as_ref().unwrap().has_unsent() {
-            net.wait(&mut events, Some(1_000)).unwrap();
-            assert!(
-                events
-                    .iter()
-                    .all(|event| event.token == token && event.writable)
-            );
-            net.flush(token).unwrap();
-        }
-        net.close(token);
-        assert!(reader.join().unwrap().unwrap() == sent);
-    }
-}
+mod tests;
