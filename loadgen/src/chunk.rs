@@ -12,6 +12,8 @@
 //!   taken for these.
 //! - Cutting the stream elsewhere changes nothing but the receive times.
 
+use std::sync::Arc;
+
 /// Length of the header.
 pub const HEADER_BYTES: usize = 32;
 
@@ -19,11 +21,40 @@ const MAGIC: [u8; 8] = *b"millchnk";
 /// Patterns start at one of these many offsets in the table, by the top 16 bits of a hash.
 const PATTERN_OFFSETS: usize = 1 << 16;
 
+/// What a header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Who publishes it.
+    pub group: u32,
+    /// Length of the chunk, header included.
+    pub bytes: u32,
+    /// Which one it is.
+    pub number: u64,
+    /// When it was to be sent.
+    pub due_ns: u64,
+}
+
+impl Header {
+    /// Of a chunk's first bytes; `None` when they are too few, or of something else.
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
+        let word = |at: usize| header[at..at + 4].try_into().map(u32::from_le_bytes).ok();
+        let long = |at: usize| header[at..at + 8].try_into().map(u64::from_le_bytes).ok();
+        (header[..8] == MAGIC).then_some(Self {
+            group: word(8)?,
+            bytes: word(12)?,
+            number: long(16)?,
+            due_ns: long(24)?,
+        })
+    }
+}
+
 /// The bytes that follow a header, for every group and number.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Pattern {
-    table: Vec<u8>,
+    table: Arc<[u8]>,
     chunk_bytes: usize,
+    is_header_only: bool,
 }
 
 impl Pattern {
@@ -42,7 +73,32 @@ impl Pattern {
                 state.to_le_bytes()[3]
             })
             .collect();
-        Self { table, chunk_bytes }
+        Self {
+            table,
+            chunk_bytes,
+            is_header_only: false,
+        }
+    }
+
+    /// The same for chunks of another length, at most that of [`Self::new`]; they share one table.
+    #[must_use]
+    pub fn with_chunk_bytes(&self, chunk_bytes: usize) -> Self {
+        let most = self.table.len() - PATTERN_OFFSETS + HEADER_BYTES;
+        assert!(
+            (HEADER_BYTES..=most).contains(&chunk_bytes),
+            "a chunk has {HEADER_BYTES} to {most} bytes here, not {chunk_bytes}"
+        );
+        Self {
+            chunk_bytes,
+            ..self.clone()
+        }
+    }
+
+    /// The same for a reader that looks at headers alone, for when it has no time for more.
+    #[must_use]
+    pub fn header_only(mut self) -> Self {
+        self.is_header_only = true;
+        self
     }
 
     /// Length of a chunk, header included.
@@ -127,7 +183,7 @@ impl Reader {
             }
             if self.at >= HEADER_BYTES {
                 let (taken, rest) = input.split_at(input.len().min(pattern.chunk_bytes - self.at));
-                if self.intact {
+                if self.intact && !pattern.is_header_only {
                     let from = self.at - HEADER_BYTES;
                     self.intact = pattern.body(&self.header)[from..from + taken.len()] == *taken;
                 }
@@ -215,6 +271,34 @@ mod tests {
     fn a_chunk_of_nothing_but_its_header_is_a_chunk() {
         let pattern = Pattern::new(HEADER_BYTES);
         assert_eq!(read(&pattern, &stream(&pattern, 0, 0..4), 5).len(), 4);
+    }
+
+    #[test]
+    fn lengths_share_a_table_and_are_told_apart() {
+        let long = Pattern::new(500);
+        let short = long.with_chunk_bytes(300);
+        let bytes = stream(&short, 3, 0..5);
+        assert!(read(&short, &bytes, 77).iter().all(|chunk| chunk.intact));
+        assert!(!read(&long, &bytes, 77).iter().any(|chunk| chunk.intact));
+        let header = Header::parse(&bytes[300..]).unwrap();
+        assert_eq!((header.bytes, header.number), (300, 1));
+        assert_eq!(Header::parse(&bytes[1..]), None);
+        assert_eq!(Header::parse(&bytes[..31]), None);
+    }
+
+    #[test]
+    fn one_who_looks_at_headers_alone_sees_no_wrong_body() {
+        let pattern = Pattern::new(300).header_only();
+        let mut bytes = stream(&pattern, 3, 0..2);
+        bytes[200] ^= 1;
+        assert!(read(&pattern, &bytes, 64).iter().all(|chunk| chunk.intact));
+        bytes[9] ^= 1;
+        assert!(
+            read(&pattern, &bytes, 64).iter().all(|chunk| chunk.intact),
+            "another group"
+        );
+        bytes[2] ^= 1;
+        assert!(!read(&pattern, &bytes, 64)[0].intact);
     }
 
     #[test]

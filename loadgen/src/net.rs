@@ -12,10 +12,10 @@
 //! - Plaintext that TLS has ready and the caller had no room for is reported as readable by the next wait, which does not wait.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
 mod dial;
@@ -46,7 +46,6 @@ pub struct Net {
     epoll: OwnedFd,
     sockets: Vec<Option<Socket>>,
     vacant: Vec<Token>,
-    ready: Vec<epoll::Event>,
     /// Sockets that hold plaintext for which there was no room.
     pending: Vec<Token>,
     /// What a TLS socket received, before it is deciphered. One for all, since it is empty between reads.
@@ -61,7 +60,6 @@ impl Net {
             epoll,
             sockets: Vec::new(),
             vacant: Vec::new(),
-            ready: Vec::with_capacity(256),
             pending: Vec::new(),
             ciphertext: Vec::new(),
         })
@@ -84,8 +82,8 @@ impl Net {
         self.insert(Socket::connected(stream))
     }
 
-    /// Begins to connect. What is sent meanwhile waits; a connection that fails says so at the next `flush`, `send` or `read`,
-    /// each of which the event for it calls for.
+    /// Begins to connect. What is sent meanwhile waits; a connection that fails says so at the next `flush` or `read`,
+    /// which its event calls for.
     ///
     /// # Errors
     /// Not even a beginning: no descriptor or port is left, or the address is of no use.
@@ -135,17 +133,14 @@ impl Net {
             tv_sec: i64::from(ms / 1_000),
             tv_nsec: i64::from(ms % 1_000) * 1_000_000,
         });
-        self.ready.clear();
-        match epoll::wait(
-            &self.epoll,
-            spare_capacity(&mut self.ready),
-            timeout.as_ref(),
-        ) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        let mut room = [MaybeUninit::uninit(); EVENTS_AT_ONCE];
+        let ready = match epoll::wait(&self.epoll, &mut room, timeout.as_ref()) {
+            Ok((ready, _)) => &*ready,
+            Err(rustix::io::Errno::INTR) => &[],
             Err(error) => return Err(error.into()),
-        }
+        };
         events.clear();
-        events.extend(self.ready.iter().map(|event| {
+        events.extend(ready.iter().map(|event| {
             let flags = event.flags;
             let ended = flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR);
             Event {
@@ -256,6 +251,8 @@ fn data(token: Token) -> epoll::EventData {
     epoll::EventData::new_u64(token as u64)
 }
 
+/// What one wait tells of; the others are told of by the next.
+const EVENTS_AT_ONCE: usize = 256;
 /// Four of the largest TLS records: what one read takes from a socket.
 const CIPHERTEXT_BYTES: usize = 64 << 10;
 

@@ -105,7 +105,8 @@ impl Socket {
     }
 
     pub(super) fn send(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut written = if self.unsent() > 0 || !self.is_connected()? {
+        // Whether a connection is made is looked at when its event calls for it, so that there always is one.
+        let mut written = if self.unsent() > 0 || self.is_connecting {
             0
         } else {
             self.write_once(parts)?
