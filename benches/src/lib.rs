@@ -11,16 +11,16 @@
 //!
 //! - [`floor`]: the least that any server could do, to compare with;
 //! - [`load`]: an open-loop generator that checks every byte it gets back;
-//! - [`run`]: both servers in turn, in one run, and the table.
+//! - [`run`]: both servers in turn, in one run, and the table;
+//! - [`units`]: the engine's parts one by one, for criterion and for the instruction counter.
 //!
 //! Invariants:
 //! - Latency counts from when a chunk was *due*, not from when it was sent: a server or a generator that stalls cannot hide it.
 //! - A generator that was itself the bottleneck says so, and its figures do not count.
 //! - Floor and server are measured by the same code, on the same CPUs, one after the other, round after round.
-//! - Nothing here is told how the server works: it shares no parser with it.
+//! - The load, the floor and the run are not told how the server works: they share no parser with it. Only [`units`] names
+//!   the engine's crates.
 #![forbid(unsafe_code)]
-
-
 
 pub use loadgen::{chunk, clock, http, net, pin};
 
@@ -28,5 +28,6 @@ pub mod floor;
 
 pub mod load;
 
-
 pub mod run;
+
+pub mod units;
