@@ -14,14 +14,17 @@ fn main() {
     criterion.final_summary();
 }
 
-/// One unit: the time of an operation, operations and bytes a second.
+/// One unit: the time of an operation, operations a second, and bytes where any are touched.
 fn measure(criterion: &mut Criterion, unit: &Unit) {
     let mut body = (unit.build)();
     let round = body.round();
     let mut group = criterion.benchmark_group(unit.name);
-    group.throughput(Throughput::ElementsAndBytes {
-        elements: 1,
-        bytes: round.bytes / round.operations,
+    group.throughput(match round.bytes {
+        Some(bytes) => Throughput::ElementsAndBytes {
+            elements: 1,
+            bytes: bytes / round.operations,
+        },
+        None => Throughput::Elements(1),
     });
     group.bench_function(unit.operation, |bencher| {
         bencher.iter_custom(|operations| units::time(&mut *body, operations));

@@ -38,7 +38,7 @@ impl Body for Decoding {
     fn round(&self) -> Round {
         Round {
             operations: self.coded.len() as u64,
-            bytes: self.coded.iter().map(|(data, _)| data.len() as u64).sum(),
+            bytes: Some(self.coded.iter().map(|(data, _)| data.len() as u64).sum()),
         }
     }
 
@@ -92,16 +92,9 @@ impl Encoding {
 impl Body for Encoding {
     /// The bytes are those of the pictures before they are coded.
     fn round(&self) -> Round {
-        let bytes = |frame: &Frame| {
-            let planes = frame.planes();
-            planes
-                .iter()
-                .map(|plane| (plane.width() * plane.height()) as u64)
-                .sum::<u64>()
-        };
         Round {
             operations: self.frames.len() as u64,
-            bytes: self.frames.iter().map(bytes).sum(),
+            bytes: Some(self.frames.iter().map(super::bytes_of).sum()),
         }
     }
 

@@ -39,13 +39,9 @@ impl Filtering {
 
 impl Body for Filtering {
     fn round(&self) -> Round {
-        let planes = self.input.planes();
         Round {
             operations: 1,
-            bytes: planes
-                .iter()
-                .map(|plane| (plane.width() * plane.height()) as u64)
-                .sum(),
+            bytes: Some(super::bytes_of(&self.input)),
         }
     }
 
@@ -88,8 +84,8 @@ mod tests {
             amount_percent: 100,
         };
         let (one, four) = (at_360p(filter).round(), at_720p(filter).round());
-        assert_eq!(one.bytes, 640 * 360 * 3 / 2);
-        assert_eq!(four.bytes, 1280 * 720 * 3 / 2);
+        assert_eq!(one.bytes, Some(640 * 360 * 3 / 2));
+        assert_eq!(four.bytes, Some(1280 * 720 * 3 / 2));
         let four = fourfold(&picture());
         assert_eq!(four.y().row(0)[..640], four.y().row(360)[640..1280]);
     }
