@@ -283,6 +283,8 @@ pub struct ServerUse {
     pub thread_count: u32,
     /// GPUs over the window: mean use of each engine.
     pub gpus: Vec<GpuUse>,
+    /// How busy each CPU of the machine was, with whatever, by its number: 1 is always.
+    pub cpus_busy: Vec<f64>,
 }
 
 /// A thread.
@@ -292,6 +294,9 @@ pub struct ThreadUse {
     pub name: String,
     /// CPU seconds a second.
     pub cpu_share: f64,
+    /// The CPU that it was last seen on; `None` when it hardly ran.
+    #[serde(default)]
+    pub cpu: Option<u32>,
 }
 
 /// A GPU, in percent of each engine; `None` where the driver does not tell.
