@@ -8,12 +8,13 @@
 //!
 //! Invariants:
 //! - A thread that ends keeps what it had used at the last look: the sums never go back.
+//! - The two files that are read often stay open for the first [`OPEN_MAX`] threads; it is the opening that costs.
 //! - A number that another process or thread has been given since is noticed by its age, and is not the old one.
 //! - A thread that lives and dies between two looks is not seen. Servers' threads live longer.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::Read as _;
+use std::os::unix::fs::FileExt as _;
 
 use crate::clock;
 use crate::outcome::ThreadUse;
@@ -62,6 +63,8 @@ struct Task {
     /// When the process was first looked at; 0 for a thread that came later.
     first_cpu_ns: u64,
     cpu: Option<u32>,
+    schedstat: Option<File>,
+    status: Option<File>,
     /// The look that saw it last.
     round: u64,
 }
@@ -128,49 +131,51 @@ impl Process {
         })
     }
 
+    /// A thread whose files cannot be read has just ended, and is buried afterwards.
     fn look_at(&mut self, tid: u32) {
         let folder = format!("/proc/{}/task/{tid}", self.pid);
-        let Some(cpu_ns) = self.read(&format!("{folder}/schedstat")).and_then(ran_ns) else {
-            return; // it has just ended, and is buried below
+        // Taken out while it is read: the buffer is ours too.
+        let mut task = self.tasks.remove(&tid).unwrap_or_default();
+        let may_stay_open = self.tasks.len() < OPEN_MAX;
+        let mut read = |kept: &mut Option<File>, name: &str| {
+            let opened = match kept.take() {
+                Some(file) => file,
+                None => File::open(format!("{folder}/{name}")).ok()?,
+            };
+            let text = text_of(&opened, &mut self.buffer)?;
+            *kept = may_stay_open.then_some(opened);
+            Some(text.to_owned())
         };
-        let known = self.tasks.get(&tid);
-        // Less than it had: another thread was given its number.
-        if known.is_some_and(|task| cpu_ns < task.used.cpu_ns) {
-            self.end(tid);
-        }
-        let known = self.tasks.get(&tid);
-        let is_new = known.is_none();
-        let ran = cpu_ns - known.map_or(0, |task| task.used.cpu_ns);
-        if ran > 0 || is_new {
-            let status = self
-                .read(&format!("{folder}/status"))
-                .map(Status::parse)
-                .unwrap_or_default();
-            let cpu = if ran > RAN_NS_SHOWN {
-                self.read(&format!("{folder}/stat"))
-                    .and_then(Stat::parse)
-                    .and_then(|stat| stat.cpu)
-            } else {
-                None
-            };
-            let first_cpu_ns = if self.has_looked { 0 } else { cpu_ns };
-            let task = self.tasks.entry(tid).or_insert_with(|| Task {
-                first_cpu_ns,
-                ..Task::default()
-            });
-            // A thread may name itself after it has begun.
-            if !status.name.is_empty() {
-                task.name = status.name;
+        let ran_ns = read(&mut task.schedstat, "schedstat")
+            .as_deref()
+            .and_then(ran_ns);
+        if let Some(cpu_ns) = ran_ns {
+            if cpu_ns < task.used.cpu_ns {
+                // Another thread was given its number.
+                self.ended.add(task.used);
+                self.ended_since_first_ns += task.used.cpu_ns - task.first_cpu_ns;
+                task = Task::default();
             }
-            task.used = Used {
-                cpu_ns,
-                voluntary: task.used.voluntary.max(status.voluntary),
-                involuntary: task.used.involuntary.max(status.involuntary),
-            };
-            task.cpu = cpu.or(task.cpu);
-        }
-        if let Some(task) = self.tasks.get_mut(&tid) {
+            let is_new = task.round == 0;
+            if is_new && !self.has_looked {
+                task.first_cpu_ns = cpu_ns;
+            }
+            let ran = cpu_ns.saturating_sub(task.used.cpu_ns);
+            if ran > 0 || is_new {
+                task.used.cpu_ns += ran;
+                if let Some(text) = read(&mut task.status, "status") {
+                    task.take_status(&text);
+                }
+            }
+            if ran > RAN_NS_SHOWN
+                && let Some(stat) = read(&mut None, "stat").as_deref().and_then(Stat::parse)
+            {
+                task.cpu = stat.cpu;
+            }
             task.round = self.round;
+        }
+        if task.round > 0 {
+            self.tasks.insert(tid, task);
         }
     }
 
@@ -220,23 +225,34 @@ impl Process {
         threads
     }
 
-    /// A file of /proc, into a buffer that is used again. What the kernel writes is short; more than that is cut.
     fn read(&mut self, path: &str) -> Option<&str> {
-        self.buffer.resize(FILE_BYTES_MAX, 0);
-        let mut file = File::open(path).ok()?;
-        let mut len = 0;
-        while len < self.buffer.len() {
-            match file.read(&mut self.buffer[len..]) {
-                Ok(0) => break,
-                Ok(read) => len += read,
-                Err(_) => return None,
+        text_of(&File::open(path).ok()?, &mut self.buffer)
+    }
+}
+
+impl Task {
+    /// The name is in the first line, and may change after the thread has begun; the switches are in the last two.
+    fn take_status(&mut self, status: &str) {
+        if let Some(name) = status
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("Name:"))
+        {
+            name.trim().clone_into(&mut self.name);
+        }
+        let last = status.trim_end().rsplit('\n').take(2);
+        for (key, value) in last.filter_map(|line| line.split_once(':')) {
+            let count = value.trim().parse().unwrap_or(0);
+            match key {
+                "voluntary_ctxt_switches" => {
+                    self.used.voluntary = self.used.voluntary.max(count);
+                }
+                "nonvoluntary_ctxt_switches" => {
+                    self.used.involuntary = self.used.involuntary.max(count);
+                }
+                _ => {}
             }
         }
-        // A thread's name may be cut within a character.
-        for byte in self.buffer[..len].iter_mut().filter(|b| !b.is_ascii()) {
-            *byte = b'?';
-        }
-        std::str::from_utf8(&self.buffer[..len]).ok()
     }
 }
 
@@ -246,6 +262,17 @@ impl Used {
         self.voluntary += other.voluntary;
         self.involuntary += other.involuntary;
     }
+}
+
+/// All of a file of /proc from its beginning, in a buffer that is used again. What the kernel writes here is short.
+fn text_of<'a>(file: &File, buffer: &'a mut Vec<u8>) -> Option<&'a str> {
+    buffer.resize(FILE_BYTES_MAX, 0);
+    let len = file.read_at(buffer, 0).ok()?;
+    // A thread's name may be cut within a character.
+    for byte in buffer[..len].iter_mut().filter(|b| !b.is_ascii()) {
+        *byte = b'?';
+    }
+    std::str::from_utf8(&buffer[..len]).ok()
 }
 
 /// Of `schedstat`.
@@ -274,16 +301,13 @@ impl Stat {
     }
 }
 
-/// Of `/proc/PID/status`, or a thread's.
+/// Of `/proc/PID/status`.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Status {
-    name: String,
     rss_kib: u64,
     rss_peak_kib: u64,
     threads: u32,
     cpus_allowed: u32,
-    voluntary: u64,
-    involuntary: u64,
 }
 
 impl Status {
@@ -295,13 +319,10 @@ impl Status {
         };
         for (key, value) in text.lines().filter_map(|line| line.split_once(':')) {
             match key {
-                "Name" => status.name = value.trim().to_owned(),
                 "VmRSS" => status.rss_kib = number(value),
                 "VmHWM" => status.rss_peak_kib = number(value),
                 "Threads" => status.threads = u32::try_from(number(value)).unwrap_or(u32::MAX),
                 "Cpus_allowed_list" => status.cpus_allowed = list_length(value.trim()),
-                "voluntary_ctxt_switches" => status.voluntary = number(value),
-                "nonvoluntary_ctxt_switches" => status.involuntary = number(value),
                 _ => {}
             }
         }
@@ -324,6 +345,8 @@ fn list_length(list: &str) -> u32 {
 pub(super) const TICK_NS: u64 = 10_000_000;
 /// A thread that has run so long since the last look is asked on which CPU.
 const RAN_NS_SHOWN: u64 = 10_000_000;
+/// Two files each; a process may commonly have 1,024, and the connections need them.
+const OPEN_MAX: usize = 128;
 const THREADS_SHOWN: usize = 16;
 const FILE_BYTES_MAX: usize = 8 << 10;
 
@@ -352,8 +375,10 @@ mod tests {
         );
         assert_eq!((status.rss_kib, status.rss_peak_kib), (1_024, 2_048));
         assert_eq!((status.threads, status.cpus_allowed), (9, 5));
-        assert_eq!((status.voluntary, status.involuntary), (70, 3));
-        assert_eq!(status.name, "server");
+        let mut task = Task::default();
+        task.take_status("Name:\tserver\nThreads:\t9\nvoluntary_ctxt_switches:\t70\nnonvoluntary_ctxt_switches:\t3\n");
+        assert_eq!((task.used.voluntary, task.used.involuntary), (70, 3));
+        assert_eq!(task.name, "server");
         assert_eq!(ran_ns("172206 2233652 2\n"), Some(172_206));
         assert_eq!((list_length(""), list_length("3-1")), (0, 0));
     }
