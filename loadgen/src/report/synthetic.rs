@@ -342,3 +342,12 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 
 const SECONDS: u32 = 30;
 const CHUNKS: u64 = 2_000;
+
+/// For the eye: `cargo test -p loadgen --lib -- --ignored page_to_look_at` writes it beside the build's temporary files.
+#[test]
+#[ignore = "writes a page to be looked at"]
+fn page_to_look_at() {
+    let dir = std::env::temp_dir().join("report-look");
+    let paths = super::write_files(&outcome(), &dir).unwrap_or_else(|e| panic!("{e}"));
+    assert!(paths.iter().all(|path| path.exists()), "{paths:?}");
+}
