@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Stderr, Write};
 use std::path::PathBuf;
 
-use super::text::{grouped, number, percent, short};
+use super::text::{grouped, number, percent, plain, short};
 use crate::conduct::{Lengths, Scenario, Sink};
 use crate::measure::Interval;
 use crate::outcome::{Outcome, Quantiles, Second, ServerUse};
@@ -185,16 +185,16 @@ fn verdict(text: &mut String, outcome: &Outcome, is_coloured: bool) {
     } else {
         ("NOT VALID: these figures do not count", "\x1b[1;31m")
     };
-    let (colour, plain) = if is_coloured {
+    let (colour, uncoloured) = if is_coloured {
         (colour, "\x1b[0m")
     } else {
         ("", "")
     };
     let _ = writeln!(
         text,
-        "\n{colour}{word}{plain}  {} for {} s, seed {}, {}",
+        "\n{colour}{word}{uncoloured}  {} for {} s, seed {}, {}",
         outcome.scenario,
-        number(outcome.window_s),
+        plain(outcome.window_s),
         outcome.repro.seed,
         outcome.repro.server.get("url").map_or("", String::as_str)
     );
@@ -284,8 +284,10 @@ fn latencies(text: &mut String, outcome: &Outcome) {
     );
     for latency in &outcome.latencies {
         let _ = writeln!(text, "{}: {}", latency.name, latency.title);
-        quantiles(text, "  from due", &latency.corrected);
-        if latency.uncorrected.count > 0 {
+        let has_both = latency.uncorrected.count > 0;
+        let name = if has_both { "  from due" } else { "  all" };
+        quantiles(text, name, &latency.corrected);
+        if has_both {
             quantiles(text, "  uncorrected", &latency.uncorrected);
         }
     }
@@ -425,7 +427,7 @@ mod tests {
         let files = [PathBuf::from("out/result.json")];
         let text = render(&outcome, &files, false);
         for part in [
-            "VALID  trickle for 30.0 s, seed 42",
+            "VALID  trickle for 30 s, seed 42",
             "2,000/s offered",
             "60,000 of 60,000 chunks due; 3 late, 0 dropped",
             "37 lost",

@@ -343,7 +343,7 @@ pub(crate) fn folder(name: &str) -> PathBuf {
 const SECONDS: u32 = 30;
 const CHUNKS: u64 = 2_000;
 
-/// For the eye: `cargo test -p loadgen --lib -- --ignored page_to_look_at` writes it beside the build's temporary files.
+/// For the eye: `cargo test -p loadgen --lib -- --ignored page_to_look_at` writes it to `report-look` among the temporary files.
 #[test]
 #[ignore = "writes a page to be looked at"]
 fn page_to_look_at() {

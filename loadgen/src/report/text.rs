@@ -20,13 +20,7 @@ pub(super) fn number(value: f64) -> String {
     }
     let magnitude = value.abs();
     if magnitude >= 999.5 {
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
-        let whole = grouped(magnitude.round() as u64);
-        return if value < 0.0 {
-            format!("-{whole}")
-        } else {
-            whole
-        };
+        return whole(value);
     }
     let decimals = match magnitude {
         0.0 => 0,
@@ -37,6 +31,26 @@ pub(super) fn number(value: f64) -> String {
         _ => 5,
     };
     format!("{value:.decimals$}")
+}
+
+/// To the next whole number: `-1,234`.
+pub(super) fn whole(value: f64) -> String {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
+    let magnitude = grouped(value.abs().round() as u64);
+    if value < 0.0 {
+        format!("-{magnitude}")
+    } else {
+        magnitude
+    }
+}
+
+/// A whole number as one, and anything else as [`number`] has it.
+pub(super) fn plain(value: f64) -> String {
+    if value.is_finite() && value.fract() == 0.0 {
+        whole(value)
+    } else {
+        number(value)
+    }
 }
 
 /// A rate or a count in at most six characters: `950`, `5.00k`, `1.25M`.
@@ -107,5 +121,7 @@ mod tests {
         }
         assert_eq!((grouped(0), grouped(1_000)), ("0".into(), "1,000".into()));
         assert_eq!(percent(0.853), "85 %");
+        assert_eq!((plain(30.0), plain(2.5)), ("30".into(), "2.50".into()));
+        assert_eq!(plain(f64::NAN), "–");
     }
 }

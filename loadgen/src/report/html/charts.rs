@@ -165,8 +165,8 @@ pub(super) fn rates(outcome: &Outcome) -> Chart {
         }),
         lines: vec![
             Line::new("received", "c", received),
-            Line::new("offered", "quiet", offered).dashed(),
             Line::new("achieved", "a", achieved),
+            Line::new("offered", "quiet", offered).dashed(),
         ],
         marks,
     }

@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 
 use plot::Size;
 
-use super::text::{grouped, number, percent};
+use super::text::{grouped, number, percent, plain};
 use crate::outcome::Outcome;
 
 /// The page.
@@ -50,7 +50,7 @@ fn head(page: &mut String, outcome: &Outcome) {
         scenario = escaped(&outcome.scenario),
         url = escaped(url),
         at = escaped(&repro.started_at),
-        window = number(outcome.window_s),
+        window = plain(outcome.window_s),
         seed = repro.seed,
     );
 }
@@ -112,7 +112,7 @@ fn tiles(page: &mut String, outcome: &Outcome) {
         tiles.push(("server memory".to_owned(), number(server.rss_mib), "MiB"));
     }
     tiles.push((
-        "own CPU, busiest thread".to_owned(),
+        "own CPU, busiest".to_owned(),
         percent(outcome.own.cpu_share_max),
         "",
     ));

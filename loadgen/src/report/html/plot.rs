@@ -100,9 +100,9 @@ impl Chart {
         let names = if self.right.is_some() { 168.0 } else { 118.0 };
         let plane = Plane {
             left,
-            top: 26.0,
+            top: TOP,
             width: width - left - names,
-            height: height - 26.0 - 46.0,
+            height: height - TOP - 46.0,
         };
         let mut svg = format!(
             "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">\n",
@@ -114,7 +114,8 @@ impl Chart {
                 let (x, floor) = (plane.left + x * plane.width, plane.top + plane.height);
                 let _ = writeln!(
                     svg,
-                    "<path class=\"mark\" d=\"M{x:.1} {floor:.1}l-4 -9h8z\"><title>{}</title></path>",
+                    "<path class=\"mark\" d=\"M{x:.1} {:.1}l-5 9h10z\"><title>{}</title></path>",
+                    floor - 9.0,
                     escaped(what)
                 );
             }
@@ -198,7 +199,7 @@ impl Chart {
              <text class=\"axis\" x=\"{:.1}\" y=\"14\">{}</text>\
              <text class=\"axis\" x=\"{right:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
             plane.left,
-            plane.left - 50.0,
+            0.0,
             escaped(&self.y.title),
             floor + 36.0,
             escaped(&self.x.title)
@@ -295,6 +296,8 @@ fn apart(wanted: &[f64], gap: f64, top: f64, bottom: f64) -> Vec<f64> {
     placed
 }
 
+/// Room for the vertical axis's title.
+const TOP: f64 = 32.0;
 const NAME_HEIGHT: f64 = 15.0;
 
 #[cfg(test)]

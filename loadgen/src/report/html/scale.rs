@@ -4,7 +4,7 @@
 //! - An axis has an extent whatever it is asked to show: nothing, one value, or values that are none.
 //! - Every tick lies on the axis.
 
-use crate::report::text::number;
+use crate::report::text::{number, whole};
 
 /// One axis.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ impl Axis {
             .map(|number| (first + f64::from(number)) * step)
             .take_while(|value| *value <= max + step * 1e-6)
             .take(TICKS_MAX)
-            .map(|value| (value, number(tidy(value, step))))
+            .map(|value| (value, label(tidy(value, step), step)))
             .collect();
         Self {
             title: title.to_owned(),
@@ -73,7 +73,7 @@ impl Axis {
         // f64's decades are some 600.
         #[allow(clippy::cast_possible_truncation)]
         let (first, last) = (min.log10().floor() as i32, max.log10().ceil() as i32);
-        let ticks = (first..=last)
+        let mut ticks: Vec<(f64, String)> = (first..=last)
             .flat_map(|decade| {
                 factors
                     .iter()
@@ -81,8 +81,12 @@ impl Axis {
             })
             .filter(|value| *value >= min * 0.999 && *value <= max * 1.001)
             .take(TICKS_MAX)
-            .map(|value| (value, number(value)))
+            .map(|value| (value, label(value, value)))
             .collect();
+        // So that one sees where the floor is.
+        if ticks.first().is_none_or(|(value, _)| *value > min * 1.001) {
+            ticks.insert(0, (min, label(min, min)));
+        }
         Self {
             title: title.to_owned(),
             min,
@@ -169,6 +173,20 @@ fn tidy(value: f64, step: f64) -> f64 {
     (value / step).round() * step
 }
 
+/// With as many decimals as its step has.
+fn label(value: f64, step: f64) -> String {
+    let decimals = -step.log10().floor();
+    if value == 0.0 || decimals > 6.0 {
+        return number(value);
+    }
+    if decimals <= 0.0 {
+        return whole(value);
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // 1 to 6
+    let decimals = decimals as usize;
+    format!("{value:.decimals$}")
+}
+
 const LINEAR_TICKS: f64 = 6.0;
 const TICKS_MAX: usize = 40;
 /// Further apart than this, small values would lie on the floor.
@@ -185,15 +203,12 @@ mod tests {
     #[test]
     fn ticks_are_one_two_and_five() {
         let axis = Axis::from_zero("", [3.0, 87.0].into_iter());
-        assert_eq!(labels(&axis), ["0", "20.0", "40.0", "60.0", "80.0", "100"]);
+        assert_eq!(labels(&axis), ["0", "20", "40", "60", "80", "100"]);
         let axis = Axis::fitting("", [0.3, 900.0].into_iter());
         assert!(axis.is_log);
-        assert_eq!(labels(&axis), ["1.00", "10.0", "100", "1,000"]);
+        assert_eq!(labels(&axis), ["0.2", "1", "10", "100", "1,000"]);
         let axis = Axis::fitting("", [0.3, 20.0].into_iter());
-        assert_eq!(
-            labels(&axis),
-            ["0.200", "0.500", "1.00", "2.00", "5.00", "10.0", "20.0"]
-        );
+        assert_eq!(labels(&axis), ["0.2", "0.5", "1", "2", "5", "10", "20"]);
         let axis = Axis::quantiles(50_000);
         assert_eq!(labels(&axis), ["50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
     }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::escaped;
 use crate::outcome::{Outcome, Quantiles, ServerUse};
-use crate::report::text::{grouped, number, percent};
+use crate::report::text::{grouped, number, percent, plain};
 
 /// All but the latencies, which stand beside their charts.
 pub(super) fn all(page: &mut String, outcome: &Outcome) {
@@ -32,8 +32,10 @@ pub(super) fn latencies(page: &mut String, outcome: &Outcome) {
     );
     for latency in &outcome.latencies {
         group(page, &format!("{}: {}", latency.name, latency.title));
-        quantiles(page, "from due", &latency.corrected);
-        if latency.uncorrected.count > 0 {
+        let has_both = latency.uncorrected.count > 0;
+        let name = if has_both { "from due" } else { "all" };
+        quantiles(page, name, &latency.corrected);
+        if has_both {
             quantiles(page, "uncorrected", &latency.uncorrected);
         }
     }
@@ -263,7 +265,7 @@ fn streams(page: &mut String, outcome: &Outcome) {
                 .figures
                 .get(*column)
                 .copied()
-                .map_or("–".to_owned(), number);
+                .map_or("–".to_owned(), plain);
             let _ = write!(page, "<td class=\"n\">{value}</td>");
         }
         page.push_str("</tr>\n");
