@@ -17,7 +17,10 @@ fn main() {
         "cargo::rustc-env=LOADGEN_GIT_SHA={}",
         sha.as_deref().unwrap_or("unknown")
     );
-    println!("cargo::rerun-if-changed=build.rs");
+    // A changed source makes it `-dirty` before git's index knows.
+    for path in ["build.rs", "Cargo.toml", "src"] {
+        println!("cargo::rerun-if-changed={path}");
+    }
     // Asked for, since in a worktree they are not in `.git`. A file that is not there would make every build run this again.
     for name in ["HEAD", "index"] {
         let path = git(&["rev-parse", "--path-format=absolute", "--git-path", name]);
