@@ -28,6 +28,7 @@ use crate::outcome::{
     ms,
 };
 use crate::pin;
+use crate::polite::Demand;
 use crate::sample::{Sample, Sampler};
 
 /// A kind of load.
@@ -40,6 +41,8 @@ pub trait Scenario {
     fn metrics(&self) -> &'static [Metric];
     /// Every setting as it was resolved, by name.
     fn settings(&self) -> Value;
+    /// What it asks of a server in `traffic_s` seconds of traffic, for the budget of a polite run.
+    fn demand(&self, traffic_s: f64) -> Demand;
     /// The workers, at most `threads`; each has its share of the streams.
     ///
     /// # Errors
@@ -191,6 +194,9 @@ impl<'a> Conductor<'a> {
         let (lengths, scenario) = (self.plan.lengths, self.scenario);
         self.tell(|sink| sink.begin(scenario, lengths));
         self.tell(|sink| sink.phase("connecting"));
+        for note in self.plan.sampler.notes().to_vec() {
+            self.note(note);
+        }
         let threads = workers.len();
         let (said, heard) = mpsc::channel();
         let (report, reports) = mpsc::channel();

@@ -21,6 +21,7 @@ use crate::conduct::{Scenario, Worker};
 use crate::failure::Failure;
 use crate::measure::{Interval, Metric};
 use crate::outcome::{Better, Figure, Stream};
+use crate::polite::Demand;
 use crate::target::Target;
 
 pub(crate) mod channel;
@@ -76,6 +77,24 @@ impl Scenario for Trickle {
     fn settings(&self) -> Value {
         serde_json::to_value(&self.layout)
             .unwrap_or_else(|error| json!({"error": error.to_string()}))
+    }
+
+    fn demand(&self, traffic_s: f64) -> Demand {
+        let bits = |channel: &Channel| {
+            let copies = u64::from(channel.subscribers) + 1;
+            u64::from(channel.rate) * channel.pattern.chunk_bytes() as u64 * 8 * copies
+        };
+        #[allow(clippy::cast_precision_loss)] // a rate
+        let bit_per_s = self.channels.iter().map(bits).sum::<u64>() as f64;
+        Demand {
+            sessions: self
+                .channels
+                .iter()
+                .map(|channel| channel.subscribers + 1)
+                .sum(),
+            mbit_per_s: bit_per_s / 1e6,
+            seconds: traffic_s,
+        }
     }
 
     fn workers(&self, threads: usize) -> Result<Vec<Box<dyn Worker>>, Failure> {

@@ -3,33 +3,28 @@
 use clap::Args;
 use loadgen::conduct::Scenario;
 use loadgen::failure::Failure;
-use loadgen::polite::{Demand, Gate};
+use loadgen::polite::Gate;
 use loadgen::search::Find;
 use loadgen::target::Target;
-use loadgen::{churn, live, trickle};
-use serde::Deserialize;
+use loadgen::trickle;
 use serde::de::DeserializeOwned;
 
 /// Settings of a scenario, from flags and a file.
-pub(crate) trait Load: Args + Clone + Default + DeserializeOwned + for<'a> Deserialize<'a> {
+pub(crate) trait Load: Args + Clone + Default + DeserializeOwned {
     /// Of the scenario, of its table in a file.
     const NAME: &'static str;
-    /// What a search turns up when nobody says.
-    const FIND: Find;
 
     /// A file fills in what the flags do not say.
     fn or(self, file: Self) -> Self;
     /// The scenario, with every default filled in.
-    fn resolve(&self, target: Target, seed: u64, gate: &Gate) -> Result<Box<dyn Scenario>, Failure>;
+    fn resolve(&self, target: Target, seed: u64, gate: &Gate)
+    -> Result<Box<dyn Scenario>, Failure>;
     /// Sets what is searched for; false when this scenario has no such thing.
     fn set(&mut self, find: Find, n: u32) -> bool;
-    /// What it asks of a server, for the budget of a polite run.
-    fn demand(&self) -> Demand;
 }
 
 impl Load for trickle::Options {
     const NAME: &'static str = "trickle";
-    const FIND: Find = Find::Channels;
 
     fn or(self, file: Self) -> Self {
         self.or(file)
@@ -47,61 +42,5 @@ impl Load for trickle::Options {
             Find::Sessions | Find::Joins => return false,
         }
         true
-    }
-
-    fn demand(&self) -> Demand {
-        self.demand()
-    }
-}
-
-impl Load for churn::Options {
-    const NAME: &'static str = "churn";
-    const FIND: Find = Find::Joins;
-
-    fn or(self, file: Self) -> Self {
-        self.or(file)
-    }
-
-    fn resolve(&self, target: Target, seed: u64, _: &Gate) -> Result<Box<dyn Scenario>, Failure> {
-        Ok(Box::new(churn::Churn::resolve(self, target, seed)?))
-    }
-
-    fn set(&mut self, find: Find, n: u32) -> bool {
-        match find {
-            Find::Channels => self.channels = Some(n),
-            Find::Joins => self.joins = Some(n),
-            Find::Rate => self.rate = Some(n.into()),
-            Find::Sessions | Find::Subscribers => return false,
-        }
-        true
-    }
-
-    fn demand(&self) -> Demand {
-        self.demand()
-    }
-}
-
-impl Load for live::Options {
-    const NAME: &'static str = "live";
-    const FIND: Find = Find::Sessions;
-
-    fn or(self, file: Self) -> Self {
-        self.or(file)
-    }
-
-    fn resolve(&self, target: Target, seed: u64, gate: &Gate) -> Result<Box<dyn Scenario>, Failure> {
-        Ok(Box::new(live::Live::resolve(self, target, seed, gate)?))
-    }
-
-    fn set(&mut self, find: Find, n: u32) -> bool {
-        match find {
-            Find::Sessions => self.sessions = Some(n),
-            Find::Channels | Find::Joins | Find::Rate | Find::Subscribers => return false,
-        }
-        true
-    }
-
-    fn demand(&self) -> Demand {
-        self.demand()
     }
 }

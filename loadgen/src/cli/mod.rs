@@ -14,6 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use loadgen::compare;
 use loadgen::failure::Failure;
 use loadgen::report;
+use loadgen::search::slo::Slo;
 use loadgen::settings::Common;
 
 /// It could not run.
@@ -39,10 +40,6 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Publishers and subscribers of trickle channels: latency of a chunk, cost of its delivery
     Trickle(RunArgs<loadgen::trickle::Options>),
-    /// Subscribers that come and go: time to the first byte at the live edge
-    Churn(RunArgs<loadgen::churn::Options>),
-    /// Live video-to-video sessions: latency of a frame, frame rate, jitter, stalls, loss
-    Live(RunArgs<loadgen::live::Options>),
     /// Any of these, from a TOML file that says which
     Run {
         /// A file with a table [trickle], [churn] or [live], and [run] for the rest
@@ -71,7 +68,7 @@ pub(crate) struct RunArgs<T: Args> {
     pub(crate) scenario: Option<PathBuf>,
     /// What must hold, such as 'p99<100ms,loss<0.1%'; exit status 4 when it does not
     #[arg(long, value_name = "TERMS")]
-    pub(crate) slo: Option<String>,
+    pub(crate) slo: Option<Slo>,
     #[command(flatten)]
     pub(crate) own: T,
     #[command(flatten)]
@@ -92,11 +89,10 @@ pub(crate) fn compare(args: &compare::Args) -> Result<ExitCode, Failure> {
 /// `loadgen report`.
 pub(crate) fn report(result: &Path, out: Option<&Path>) -> Result<ExitCode, Failure> {
     let outcome = report::load(result)?;
-    report::console::print(&outcome);
-    if let Some(dir) = out {
-        for path in report::write_files(&outcome, dir)? {
-            println!("{}", path.display());
-        }
-    }
+    let files = match out {
+        Some(dir) => report::write_files(&outcome, dir)?,
+        None => Vec::new(),
+    };
+    report::console::print(&outcome, &files);
     Ok(run::status(&outcome, None))
 }

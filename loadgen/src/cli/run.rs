@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use loadgen::conduct::{Plan, Sink, Stop, conduct};
 use loadgen::failure::Failure;
@@ -14,7 +15,7 @@ use loadgen::sample::{self, Sampler};
 use loadgen::search::slo::{Judgement, Slo, Verdict};
 use loadgen::settings::{Common, File};
 use loadgen::target::Target;
-use loadgen::{churn, live, machine, trickle};
+use loadgen::{machine, trickle};
 
 use super::load::Load;
 use super::{FAILED, MISSED, NOT_VALID, RunArgs};
@@ -25,7 +26,7 @@ pub(crate) fn run<T: Load>(args: RunArgs<T>) -> Result<ExitCode, Failure> {
     let common = args.common.or(file.take("run")?);
     let own = args.own.or(file.take(T::NAME)?);
     file.finish()?;
-    measure(&own, &common, args.slo.as_deref())
+    measure(&own, &common, args.slo.as_ref())
 }
 
 /// `loadgen run FILE`.
@@ -36,11 +37,9 @@ pub(crate) fn run_file(path: &Path) -> Result<ExitCode, Failure> {
         measure(&own, &common, None)
     }
     let file = File::read(Some(path))?;
-    let names = [trickle::Options::NAME, churn::Options::NAME, live::Options::NAME];
+    let names = [trickle::Options::NAME];
     match names.into_iter().find(|name| file.has(name)) {
         Some(trickle::Options::NAME) => go::<trickle::Options>(file),
-        Some(churn::Options::NAME) => go::<churn::Options>(file),
-        Some(live::Options::NAME) => go::<live::Options>(file),
         _ => Err(Failure::new(format!(
             "{}: no scenario; it has none of the tables [{}]",
             path.display(),
@@ -49,16 +48,15 @@ pub(crate) fn run_file(path: &Path) -> Result<ExitCode, Failure> {
     }
 }
 
-fn measure<T: Load>(own: &T, common: &Common, slo: Option<&str>) -> Result<ExitCode, Failure> {
-    let slo = slo.map(|text| Slo::parse(text).map_err(Failure::new)).transpose()?;
+fn measure<T: Load>(own: &T, common: &Common, slo: Option<&Slo>) -> Result<ExitCode, Failure> {
     let desk = Desk::set_up(T::NAME, common)?;
     let mut console = Console::new();
     let outcome = desk.perform(own, common, &mut console)?;
-    report::console::print(&outcome);
-    if let Some(dir) = &desk.dir {
-        report::write_files(&outcome, dir)?;
-        println!("files      {}", dir.display());
-    }
+    let files = match &desk.dir {
+        Some(dir) => report::write_files(&outcome, dir)?,
+        None => Vec::new(),
+    };
+    report::console::print(&outcome, &files);
     let judgement = slo.map(|slo| slo.judge(&outcome)).transpose()?;
     if let Some(judgement) = &judgement {
         println!("objective  {judgement}");
@@ -89,12 +87,15 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) fn set_up(name: &str, common: &Common) -> Result<Self, Failure> {
-        let run = machine::run_id();
+        let run = run_id();
         let mut target = common.resolve_target(String::new())?;
         let is_polite = polite::is_polite(common.polite.unwrap_or_default(), &target);
         target.tag = polite::tag(&run, is_polite);
         let gate = if is_polite {
-            let budget = common.budget.as_deref().map_or(Ok(Budget::default()), Budget::parse);
+            let budget = common
+                .budget
+                .as_deref()
+                .map_or(Ok(Budget::default()), Budget::parse);
             Gate::with(budget.map_err(Failure::new)?)
         } else {
             Gate::open()
@@ -106,8 +107,12 @@ impl Desk {
                 .unwrap_or_else(|| Path::new("loadgen-results").join(format!("{name}-{run}")))
         });
         if let Some(dir) = &dir {
-            std::fs::create_dir_all(dir)
-                .map_err(|error| Failure::new(format!("{}: {error}; give another folder with --out", dir.display())))?;
+            std::fs::create_dir_all(dir).map_err(|error| {
+                Failure::new(format!(
+                    "{}: {error}; give another folder with --out",
+                    dir.display()
+                ))
+            })?;
         }
         Ok(Self {
             dir,
@@ -119,17 +124,24 @@ impl Desk {
     }
 
     /// Carries a scenario out.
-    pub(crate) fn perform<T: Load>(&self, own: &T, common: &Common, sink: &mut dyn Sink) -> Result<Outcome, Failure> {
+    pub(crate) fn perform<T: Load>(
+        &self,
+        own: &T,
+        common: &Common,
+        sink: &mut dyn Sink,
+    ) -> Result<Outcome, Failure> {
         let lengths = common.lengths();
-        self.gate.check_plan(&own.demand(lengths))?;
         let scenario = own.resolve(self.target.clone(), common.seed(), &self.gate)?;
+        let traffic = lengths.warmup + lengths.window + lengths.cooldown;
+        self.gate
+            .check_plan(&scenario.demand(traffic.as_secs_f64()))?;
         raise_file_limit();
         let mut jsonl = match &self.dir {
             Some(dir) => Some(Jsonl::create(&dir.join("seconds.jsonl"))?),
             None => None,
         };
         let mut exporter = match common.prometheus {
-            Some(addr) => Some(Exporter::start(addr, &self.target.url)?),
+            Some(addr) => Some(Exporter::listen(addr, &self.target.url)?),
             None => None,
         };
         let mut sinks: Vec<&mut dyn Sink> = vec![sink];
@@ -160,6 +172,18 @@ impl Desk {
     }
 }
 
+/// Names a run: when it began, and which process it is. `20261121T131500Z-1f3a`.
+fn run_id() -> String {
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let when: String = machine::rfc3339(seconds)
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    format!("{when}-{:x}", std::process::id())
+}
+
 fn server_pid(common: &Common, target: &Target) -> Result<Option<u32>, Failure> {
     match common.server_pid.as_deref().unwrap_or("auto") {
         "none" => Ok(None),
@@ -174,11 +198,15 @@ fn server_pid(common: &Common, target: &Target) -> Result<Option<u32>, Failure> 
             Ok(found)
         }
         "auto" => {
-            eprintln!("note: {target} is on another machine, so its CPU and memory are not measured");
+            eprintln!(
+                "note: {target} is on another machine, so its CPU and memory are not measured"
+            );
             Ok(None)
         }
         pid => pid.parse().map(Some).map_err(|_| {
-            Failure::new(format!("--server-pid {pid}: write a process number, auto or none"))
+            Failure::new(format!(
+                "--server-pid {pid}: write a process number, auto or none"
+            ))
         }),
     }
 }

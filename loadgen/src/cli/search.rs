@@ -12,8 +12,8 @@ use loadgen::outcome::{Outcome, Second};
 use loadgen::report;
 use loadgen::search::{self, Find, Probe, search};
 use loadgen::settings::{Common, File};
+use loadgen::trickle;
 use loadgen::units::Time;
-use loadgen::{churn, live, trickle};
 
 use super::MISSED;
 use super::load::Load;
@@ -24,10 +24,6 @@ use super::run::Desk;
 pub(crate) enum Scenario {
     /// The most channels, subscribers of each, or chunks a second of each
     Trickle(SearchArgs<trickle::Options>),
-    /// The most joins a second
-    Churn(SearchArgs<churn::Options>),
-    /// The most live sessions
-    Live(SearchArgs<live::Options>),
 }
 
 /// Flags of a search.
@@ -47,8 +43,6 @@ pub(crate) struct SearchArgs<T: Args> {
 pub(crate) fn run(scenario: Scenario) -> Result<ExitCode, Failure> {
     match scenario {
         Scenario::Trickle(args) => find(args),
-        Scenario::Churn(args) => find(args),
-        Scenario::Live(args) => find(args),
     }
 }
 
@@ -61,10 +55,10 @@ fn find<T: Load>(args: SearchArgs<T>) -> Result<ExitCode, Failure> {
     let mut trial = own.clone();
     if !trial.set(options.find, 1) {
         return Err(Failure::new(format!(
-            "{} has no {} to search for; leave --find out, and it searches for {}",
+            "{} has no {} to search for; without --find it searches for {}",
             T::NAME,
             options.find,
-            T::FIND
+            Find::of_scenario(T::NAME)?
         )));
     }
     let desk = Desk::set_up(&format!("search-{}", T::NAME), &common)?;
@@ -102,11 +96,19 @@ struct Prober<'a, T> {
 impl<T: Load> Probe for Prober<'_, T> {
     fn measure(&mut self, n: u64, is_confirmation: bool) -> Result<Outcome, Failure> {
         let mut own = self.own.clone();
-        let n = u32::try_from(n).map_err(|_| Failure::new(format!("{n} is more than there can be")))?;
+        let n =
+            u32::try_from(n).map_err(|_| Failure::new(format!("{n} is more than there can be")))?;
         own.set(self.find, n);
         let mut common = self.common.clone();
-        let window = common.lengths().window.min(PROBE_WINDOW_MAX.max(common.window.map_or(Duration::ZERO, |time| time.0)));
-        common.window = Some(Time(if is_confirmation { window * CONFIRMATION_TIMES } else { window }));
+        let window = common
+            .lengths()
+            .window
+            .min(PROBE_WINDOW_MAX.max(common.window.map_or(Duration::ZERO, |time| time.0)));
+        common.window = Some(Time(if is_confirmation {
+            window * CONFIRMATION_TIMES
+        } else {
+            window
+        }));
         self.desk.perform(&own, &common, &mut Quiet)
     }
 

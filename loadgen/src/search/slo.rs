@@ -133,6 +133,21 @@ impl Judgement {
     }
 }
 
+impl fmt::Display for Judgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.verdict {
+            Verdict::Met => "met",
+            Verdict::Missed => "MISSED",
+            Verdict::Unknown => "not known, since the figures do not count",
+        })?;
+        for term in &self.terms {
+            let sign = if term.is_met { "" } else { " (missed)" };
+            write!(f, "; {}: {}{sign}", term.text, term.formatted)?;
+        }
+        Ok(())
+    }
+}
+
 /// A term, judged.
 #[derive(Debug, Clone, PartialEq, Serialize, serde::Deserialize)]
 pub struct TermResult {
