@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::clock::{self, SECOND};
 use crate::failure::Failure;
-use crate::measure::{Interval, Meter, Metric, Said, Timetable};
+use crate::measure::{Counts, Interval, Meter, Metric, Said, Timetable};
 use crate::outcome::{
     Figure, Latency, Outcome, OwnConduct, Quantiles, Rate, Repro, SCHEMA, Second, Stream, Verdict,
     ms,
@@ -338,6 +338,15 @@ impl<'a> Conductor<'a> {
     fn take(&mut self, interval: &Interval) {
         let second = interval.second as usize;
         let metrics = self.scenario.metrics().len();
+        // Stragglers make seconds after the window; where there are none, there are no such seconds.
+        let window = self.plan.lengths.window.as_secs_f64().ceil();
+        #[allow(clippy::cast_precision_loss)] // seconds
+        let is_straggling = second as f64 >= window;
+        let is_empty = interval.counts == Counts::default();
+        if is_straggling && is_empty {
+            self.total.add(interval);
+            return;
+        }
         while self.intervals.len() <= second && second < SECONDS_MAX {
             let number = u32::try_from(self.intervals.len()).unwrap_or(u32::MAX);
             self.intervals.push(Interval::new(number, metrics));
