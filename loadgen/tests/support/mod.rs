@@ -3,6 +3,7 @@
 
 pub mod faulty;
 pub mod http;
+pub mod python;
 
 use std::time::Duration;
 
