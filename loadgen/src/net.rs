@@ -17,6 +17,7 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll;
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 mod dial;
 mod socket;
@@ -97,7 +98,7 @@ impl Net {
         self.socket(token).is_some_and(Socket::is_open)
     }
 
-    /// Plaintext that waits for the peer to read. TLS may hold [`socket::TLS_BUFFER_BYTES`] more.
+    /// Plaintext that waits for the peer to read. TLS may hold 256 KiB more.
     pub fn unsent(&self, token: Token) -> usize {
         self.socket(token).map_or(0, Socket::unsent)
     }
@@ -237,6 +238,14 @@ impl Net {
         }
         Ok(())
     }
+}
+
+/// Lets this process open as many descriptors as it may: shells allow it 1,024 unless they are asked.
+pub fn raise_descriptor_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it may not be raised, the error of the connection that is one too many says so.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 fn interest(in_writable: bool) -> epoll::EventFlags {

@@ -165,6 +165,24 @@ fn a_subscriber_whose_connection_breaks_reads_its_segment_again() {
 }
 
 #[test]
+fn a_server_that_does_not_read_costs_chunks_and_not_memory() {
+    // 30 MB are due while it does not read; the sockets take some, and 8 MiB wait.
+    let pause = Fault::Pause(Duration::from_millis(1_500));
+    let load = "subscribers = 1\nchunk_size = \"200k\"\nrate = 100\nsegment = 10";
+    let (outcome, _) = run(faults([(40, pause)]), false, load, 2_000);
+    let counts = &outcome.counts;
+    assert!(counts.dropped > 0, "{counts:?}");
+    assert_eq!(outcome.lost, counts.dropped, "{counts:?}");
+    assert_eq!((counts.due, counts.error_count()), (200, 0), "{counts:?}");
+    assert!(
+        outcome
+            .notes
+            .iter()
+            .any(|note| note.contains("does not read"))
+    );
+}
+
+#[test]
 fn a_channel_that_was_there_is_used_from_its_head_and_left_there() {
     let server = Faulty::start(Script::default(), false);
     server.add_channel("camera", 41);

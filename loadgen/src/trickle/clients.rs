@@ -23,7 +23,7 @@ use crate::conduct::Stop;
 use crate::failure::Failure;
 use crate::http::Part;
 use crate::measure::Meter;
-use crate::net::{Event, Token};
+use crate::net::{self, Event, Token};
 use crate::target::Target;
 
 /// Who is told what the subscribers get. Only while it is measured: there is a meter.
@@ -48,7 +48,9 @@ pub(crate) trait Audience {
     /// Payload has come.
     fn handle_payload(&mut self, _bytes: u64, _now_ns: u64, _meter: &mut Meter) {}
     /// There will be no more for a subscriber: the stream is over.
-    fn handle_over(&mut self, _subscriber: usize, _meter: &mut Meter) {}
+    fn handle_over(&mut self, _subscriber: usize, _now_ns: u64) {}
+    /// A subscriber who was to leave at a segment's end has left.
+    fn handle_left(&mut self, _subscriber: usize) {}
 }
 
 /// How a chunk comes, by those that came before it.
@@ -146,6 +148,7 @@ impl<A: Audience> Clients<A> {
     /// Connects every publisher and every subscriber, and lets them ask for the first segment. A few at a time, since a
     /// thousand at once are a test of the server's backlog.
     pub(crate) fn connect(&mut self, target: &Target, stop: &Stop) -> Result<(), Failure> {
+        net::raise_descriptor_limit();
         let mut open = Vec::new();
         for (channel, of) in self.channels.iter().enumerate() {
             open.push((channel, None));

@@ -35,6 +35,8 @@ pub(super) struct Subscriber {
     /// The segment before was empty.
     was_empty: bool,
     is_over: bool,
+    /// It goes when a segment ends.
+    is_leaving: bool,
 }
 
 impl<A: Audience> Clients<A> {
@@ -50,6 +52,7 @@ impl<A: Audience> Clients<A> {
             last_ns: 0,
             was_empty: false,
             is_over: false,
+            is_leaving: false,
         };
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.subscribers.push(None);
@@ -67,6 +70,13 @@ impl<A: Audience> Clients<A> {
                 self.wire.close(token);
             }
             self.vacant.push(index);
+        }
+    }
+
+    /// A subscriber goes at the end of the segment that it reads.
+    pub(crate) fn unsubscribe_at_segment_end(&mut self, index: usize) {
+        if let Some(subscriber) = &mut self.subscribers[index] {
+            subscriber.is_leaving = true;
         }
     }
 
@@ -178,9 +188,7 @@ impl<A: Audience> Clients<A> {
             && !std::mem::replace(&mut subscriber.is_over, true)
         {
             self.book.error(class);
-            if let Some(meter) = &mut self.book.meter {
-                self.audience.handle_over(index, meter);
-            }
+            self.audience.handle_over(index, clock::now_ns());
         }
     }
 
@@ -247,7 +255,13 @@ impl<A: Audience> Clients<A> {
                 self.audience.handle_truncated(now_ns, meter);
             }
         }
-        if !segment.ask.has_successor {
+        if self.subscribers[index]
+            .as_ref()
+            .is_some_and(|s| s.is_leaving)
+        {
+            self.unsubscribe(index);
+            self.audience.handle_left(index);
+        } else if !segment.ask.has_successor {
             self.get_next(index, segment.ask.seq);
         }
     }

@@ -65,7 +65,7 @@ impl Worker for TrickleWorker {
         let timetable = meter.timetable();
         clients.book.meter = Some(meter);
         let mut schedule = Schedule::new(timetable.start_ns, &self.channels);
-        while !stop.is_told() {
+        while !stop.is_told() && clock::now_ns() < timetable.drain_end_ns {
             match schedule.next() {
                 Some(due) if due.at_ns >= timetable.end_ns => {
                     clients.serve(timetable.end_ns)?;
@@ -82,14 +82,17 @@ impl Worker for TrickleWorker {
                         publish(&mut clients, due, now_ns);
                     }
                 }
-                None => {
-                    let now_ns = clock::now_ns();
-                    if clients.audience.awaited == 0 || now_ns >= timetable.drain_end_ns {
-                        break;
-                    }
-                    clients.serve(timetable.drain_end_ns)?;
-                }
+                None if clients.audience.awaited == 0 => break,
+                None => clients.serve(timetable.drain_end_ns)?,
             }
+        }
+        // What is still to be sent, by a generator that is later than the whole drain is long, or that is stopped, is not.
+        while let Some(due) = schedule.next()
+            && due.at_ns < timetable.end_ns.min(clock::now_ns())
+            && let Some(meter) = &mut clients.book.meter
+        {
+            schedule.advance(&self.channels);
+            meter.record_drop(due.at_ns, u64::from(self.channels[due.channel].subscribers));
         }
         if let Some(meter) = clients.book.meter.take() {
             meter.finish();
