@@ -1,1 +1,3 @@
-//! To be written.
+//! x
+pub mod mark;
+pub mod ts;
