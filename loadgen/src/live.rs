@@ -1,3 +1,4 @@
 //! x
+pub mod clip;
 pub mod mark;
 pub mod ts;

@@ -36,10 +36,15 @@ pub fn nal_types(unit: &[u8]) -> impl Iterator<Item = u8> {
         .map(|bytes| bytes[3] & 0x1f)
 }
 
-/// NAL unit of an IDR picture, from which decoding can begin.
-pub const NAL_IDR: u8 = 5;
+/// Whether decoding can begin with this access unit.
+pub fn is_key(unit: &[u8]) -> bool {
+    nal_types(unit).any(|kind| kind == NAL_IDR)
+}
+
+/// NAL unit of an IDR picture.
+const NAL_IDR: u8 = 5;
 /// Access unit delimiter.
-pub const NAL_DELIMITER: u8 = 9;
+const NAL_DELIMITER: u8 = 9;
 
 #[cfg(test)]
 mod tests {
