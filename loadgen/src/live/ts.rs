@@ -41,6 +41,13 @@ pub fn is_key(unit: &[u8]) -> bool {
     nal_types(unit).any(|kind| kind == NAL_IDR)
 }
 
+/// Whether there is anything of a picture in it.
+pub fn has_picture(unit: &[u8]) -> bool {
+    nal_types(unit).any(|kind| (NAL_SLICE..=NAL_IDR).contains(&kind))
+}
+
+/// NAL unit of a picture that is no IDR picture; those up to [`NAL_IDR`] are parts of one.
+const NAL_SLICE: u8 = 1;
 /// NAL unit of an IDR picture.
 const NAL_IDR: u8 = 5;
 /// Access unit delimiter.
