@@ -1,15 +1,510 @@
-//! x
+//! Load scenario `live`: live-video-to-video sessions, each a real clip at real-time pace, and what their viewers would see.
+//!
+//! ```text
+//!   clip ─▶ decode ─▶ burn a number into each frame ─▶ encode        once, before anything begins
+//!                                   │
+//!        due ─▶ POST a segment, a chunk a frame ─▶ orchestrator ─▶ GET ─▶ first byte, last byte ─▶ decode ─▶ which number?
+//!         └──────────────────────────── latency of frame k ─────────────────┘                          └─ frame k
+//! ```
+//!
+//! - A frame is due at its place in an even row, whatever the server does. Its latency is from then to its first byte back; as
+//!   *uncorrected* it is from when its last byte was handed to the socket, or from when the frame before it came back.
+//! - A frame is known by what its picture shows, not by what the server says of it (`--mark picture`), unless the load is to be
+//!   more than decoders can follow (`--mark pts`).
+//! - Sessions are begun before the first frame is due, one every `start_every`. What a session's first frame took is what the
+//!   answer to its request took and, once frames are due, what the first that came back took since the first that was due.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+pub mod api;
 pub mod clip;
+mod lines;
 pub mod mark;
-pub mod reader;
+mod publish;
+mod reader;
 pub mod tally;
 pub mod ts;
-use crate::measure::Metric;
-pub(crate) const FRAME: usize = 0;
-pub(crate) const FRAME_WHOLE: usize = 1;
-pub(crate) const INTERARRIVAL: usize = 2;
-pub(crate) const JITTER: usize = 3;
-const METRICS: &[Metric] = &[Metric {
-    name: "",
-    title: "",
-}; 6];
+mod watch;
+mod worker;
+
+use crate::conduct::{self, Scenario};
+use crate::failure::Failure;
+use crate::measure::{Interval, Meter, Metric};
+use crate::or_else;
+use crate::outcome::{Better, Figure, Stream, ms};
+use crate::target::Target;
+use crate::units::{Size, Time};
+use clip::{Clip, Making};
+use worker::{Shared, Worker};
+
+/// Flags, and the table `[live]`; what neither says is `None`.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Sessions at once [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Live")]
+    pub sessions: Option<u32>,
+    /// Model of each session [default: builtin/passthrough]
+    #[arg(long, value_name = "ID", help_heading = "Live")]
+    pub model: Option<String>,
+    /// Parameters of the model, as a JSON object [default: {}]
+    #[arg(long, value_name = "JSON", help_heading = "Live")]
+    pub params: Option<String>,
+    /// MPEG-TS file with H.264 to publish, in a loop [default: the clip that is built in, 640x360 at 30 frames/s]
+    #[arg(long, value_name = "FILE.ts", help_heading = "Live")]
+    pub input: Option<PathBuf>,
+    /// Frames a second [default: the clip's]
+    #[arg(long, value_name = "N", help_heading = "Live")]
+    pub fps: Option<f64>,
+    /// Bits a second that each session publishes, such as 500k (k is 1,024) [default: as much as the clip has]
+    #[arg(long, value_name = "BITS", help_heading = "Live")]
+    pub bitrate: Option<Size>,
+    /// From one key frame, and one segment, to the next [default: 1s]
+    #[arg(long, value_name = "TIME", help_heading = "Live")]
+    pub segment: Option<Time>,
+    /// How a frame is known when it comes back: by its picture, or by its time stamp alone, which takes no decoder [default: picture]
+    #[arg(long, value_enum, value_name = "HOW", help_heading = "Live")]
+    pub mark: Option<Mark>,
+    /// A gap of more than so many frames is a stall [default: 5]
+    #[arg(long, value_name = "FRAMES", help_heading = "Live")]
+    pub stall: Option<f64>,
+    /// From the start of one session to that of the next [default: 200ms]
+    #[arg(long, value_name = "TIME", help_heading = "Live")]
+    pub start_every: Option<Time>,
+}
+
+/// How a frame is known when it comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mark {
+    /// By a number in its picture.
+    #[default]
+    Picture,
+    /// By its time stamp.
+    Pts,
+}
+
+impl Options {
+    /// What a file says fills in what the flags did not.
+    #[must_use]
+    pub fn or(mut self, file: Self) -> Self {
+        or_else!(
+            self,
+            file,
+            sessions,
+            model,
+            params,
+            input,
+            fps,
+            bitrate,
+            segment,
+            mark,
+            stall,
+            start_every,
+        );
+        self
+    }
+}
+
+/// The scenario.
+#[derive(Debug, Clone)]
+pub struct Live {
+    /// Sessions at once.
+    pub sessions: usize,
+    /// From the start of one session to that of the next. May be raised, never lowered, by whoever is polite.
+    pub start_every_ns: u64,
+    /// Whether the first refusal ends the trying.
+    pub stop_at_refusal: bool,
+    target: Target,
+    seed: u64,
+    model: String,
+    params: Value,
+    mark: Mark,
+    segment_ns: u64,
+    stall_frames: f64,
+    bitrate: Option<Size>,
+    clip: Arc<Clip>,
+}
+
+impl Live {
+    /// Resolves the options and makes the clip, which takes a second or so; `progress` is told how it goes.
+    ///
+    /// # Errors
+    /// An option makes no sense, or the clip cannot be made.
+    pub fn resolve(
+        options: &Options,
+        target: Target,
+        seed: u64,
+        progress: &dyn Fn(&str),
+    ) -> Result<Self, Failure> {
+        let wrong = |why: String| Err(Failure::new(why));
+        let params = options.params.as_deref().unwrap_or("{}");
+        let params: Value = match serde_json::from_str(params) {
+            Ok(params @ Value::Object(_)) => params,
+            Ok(_) => return wrong(format!("--params {params}: it must be a JSON object")),
+            Err(error) => return wrong(format!("--params {params}: {error}")),
+        };
+        let sessions = options.sessions.unwrap_or(1) as usize;
+        if !(1..=SESSIONS_MAX).contains(&sessions) {
+            return wrong(format!("--sessions {sessions}: 1 to {SESSIONS_MAX}"));
+        }
+        let stall_frames = options.stall.unwrap_or(5.0);
+        if !(1.0..=10_000.0).contains(&stall_frames) {
+            return wrong(format!("--stall {stall_frames}: 1 to 10000 frames"));
+        }
+        let segment = options.segment.unwrap_or(Time(Duration::from_secs(1)));
+        if segment.0.is_zero() {
+            return wrong("--segment 0: a segment has at least a frame".to_owned());
+        }
+        let mark = options.mark.unwrap_or_default();
+        let making = Making {
+            fps: options.fps,
+            bitrate_bps: options.bitrate.map(|size| size.0),
+            segment_ns: segment.ns(),
+            is_marked: mark == Mark::Picture,
+        };
+        let clip = Clip::load(options.input.as_deref(), making, progress)?;
+        let start_every = options
+            .start_every
+            .unwrap_or(Time(Duration::from_millis(200)));
+        Ok(Self {
+            sessions,
+            start_every_ns: start_every.ns(),
+            stop_at_refusal: false,
+            target,
+            seed,
+            model: options
+                .model
+                .clone()
+                .unwrap_or_else(|| "builtin/passthrough".to_owned()),
+            params,
+            mark,
+            segment_ns: segment.ns(),
+            stall_frames,
+            bitrate: options.bitrate,
+            clip: Arc::new(clip),
+        })
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss
+    )] // 1 to 10,000 frames, of a minute at most
+    fn stall_ns(&self) -> u64 {
+        (self.clip.rate.ns(1) as f64 * self.stall_frames) as u64
+    }
+}
+
+impl Scenario for Live {
+    fn name(&self) -> &'static str {
+        "live"
+    }
+
+    fn operation(&self) -> &'static str {
+        "frame"
+    }
+
+    fn metrics(&self) -> &'static [Metric] {
+        METRICS
+    }
+
+    fn settings(&self) -> Value {
+        json!({
+            "sessions": self.sessions,
+            "model": self.model,
+            "params": self.params,
+            "input": self.clip.name,
+            "picture": format!("{}x{}", self.clip.width, self.clip.height),
+            "clip_frames": self.clip.frames.len(),
+            "fps": self.clip.rate.fps(),
+            "bitrate": self.bitrate,
+            "segment": Time(Duration::from_nanos(self.segment_ns)),
+            "mark": self.mark,
+            "stall": self.stall_frames,
+            "start_every": Time(Duration::from_nanos(self.start_every_ns)),
+        })
+    }
+
+    fn workers(&self, threads: usize) -> Result<Vec<Box<dyn conduct::Worker>>, Failure> {
+        let threads = threads.clamp(1, self.sessions);
+        let mut rng = fastrand::Rng::with_seed(self.seed);
+        let shared = Arc::new(Shared {
+            target: self.target.clone(),
+            clip: Arc::clone(&self.clip),
+            model: self.model.clone(),
+            params: self.params.clone(),
+            bases: Arc::new(tally::Bases::new(self.sessions, &mut rng)),
+            starts: api::Starts::new(self.sessions, self.start_every_ns, self.stop_at_refusal),
+            stall_ns: self.stall_ns(),
+            segment_ns: self.segment_ns,
+            seed: self.seed,
+        });
+        (0..threads)
+            .map(|thread| {
+                let numbers = (thread..self.sessions).step_by(threads).collect();
+                // Here, and not on the worker's thread, which may be pinned to a CPU that it is to have for itself.
+                let reader = self.clip.layout.map(reader::Reader::start).transpose()?;
+                let worker = Worker::new(Arc::clone(&shared), numbers, reader);
+                Ok(Box::new(worker) as Box<dyn conduct::Worker>)
+            })
+            .collect()
+    }
+
+    fn figures(&self, total: &Interval, streams: &[Stream], _window_s: f64) -> Vec<Figure> {
+        let of = |name: &str| -> Vec<f64> {
+            let mut values: Vec<f64> = streams
+                .iter()
+                .filter_map(|stream| stream.figures.get(name).copied())
+                .collect();
+            values.sort_by(f64::total_cmp);
+            values
+        };
+        let (fps, first, start) = (of("fps"), of("first_frame_ms"), of("start_ms"));
+        #[allow(clippy::cast_precision_loss)] // numbers of things, for display
+        let more = |name: &str| {
+            let count = total.counts.more.get(name).copied();
+            Some(count.unwrap_or(0) as f64)
+        };
+        let jitter = total.dists.get(JITTER).map(|dist| &dist.corrected);
+        #[allow(clippy::cast_precision_loss)] // a few streams
+        let mean = |values: &[f64]| {
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let (higher, lower) = (Better::Higher, Better::Lower);
+        [
+            (
+                "fps",
+                "frame rate, least session",
+                fps.first().copied(),
+                "frames/s",
+                higher,
+            ),
+            (
+                "fps_mean",
+                "frame rate, mean of sessions",
+                mean(&fps),
+                "frames/s",
+                higher,
+            ),
+            (
+                "jitter_p99_ms",
+                "jitter: from one frame to the next, against even",
+                jitter.map(|it| ms(it.value_at_quantile(0.99))),
+                "ms",
+                lower,
+            ),
+            ("stalls", "stalls", more("stalls"), "", lower),
+            (
+                "stall_ms",
+                "stalls, time in all",
+                more("stall_ms"),
+                "ms",
+                lower,
+            ),
+            (
+                "first_frame_p50_ms",
+                "first frame, median",
+                median(&first),
+                "ms",
+                lower,
+            ),
+            (
+                "first_frame_max_ms",
+                "first frame, worst",
+                first.last().copied(),
+                "ms",
+                lower,
+            ),
+            (
+                "start_p50_ms",
+                "answer to a start, median",
+                median(&start),
+                "ms",
+                lower,
+            ),
+        ]
+        .into_iter()
+        .filter_map(|(name, title, value, unit, better)| {
+            Some(Figure {
+                name: name.to_owned(),
+                title: title.to_owned(),
+                value: value?,
+                unit: unit.to_owned(),
+                better,
+            })
+        })
+        .collect()
+    }
+}
+
+fn median(sorted: &[f64]) -> Option<f64> {
+    sorted.get(sorted.len().saturating_sub(1) / 2).copied()
+}
+
+/// Whether a session goes on.
+#[derive(Debug, Default)]
+struct Life {
+    /// We end it.
+    is_ending: bool,
+    /// It is over.
+    is_over: bool,
+}
+
+impl Life {
+    /// The server has ended it: an error unless we did.
+    fn end(&mut self, meter: &mut Meter) {
+        if !self.is_over && !self.is_ending {
+            meter.record_error("session-ended");
+        }
+        self.is_over = true;
+    }
+}
+
+const FRAME: usize = 0;
+const FRAME_WHOLE: usize = 1;
+const INTERARRIVAL: usize = 2;
+const JITTER: usize = 3;
+const FIRST_FRAME: usize = 4;
+const START: usize = 5;
+
+const METRICS: &[Metric] = &[
+    Metric {
+        name: "frame",
+        title: "frame: due to first byte back",
+    },
+    Metric {
+        name: "frame_whole",
+        title: "whole frame: due to last byte back",
+    },
+    Metric {
+        name: "interarrival",
+        title: "from one frame to the next, as they come back",
+    },
+    Metric {
+        name: "jitter",
+        title: "the same, by how much it differs from even",
+    },
+    Metric {
+        name: "first_frame",
+        title: "first frame: a session's request to its answer, and its first frame due to the first back",
+    },
+    Metric {
+        name: "start",
+        title: "start: a session's request to its answer",
+    },
+];
+
+/// Each has five connections, and descriptors are finite.
+const SESSIONS_MAX: usize = 10_000;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::target::Trust;
+
+    fn resolve(options: &Options) -> Result<Live, Failure> {
+        let target = Target::resolve("http://127.0.0.1:1", Trust::Anyone, String::new())?;
+        Live::resolve(options, target, 1, &|_| {})
+    }
+
+    #[test]
+    fn options_that_make_no_sense_are_refused_by_name() {
+        let none = Options::default;
+        for (options, want) in [
+            (
+                Options {
+                    sessions: Some(0),
+                    ..none()
+                },
+                "--sessions",
+            ),
+            (
+                Options {
+                    params: Some("[]".into()),
+                    ..none()
+                },
+                "--params",
+            ),
+            (
+                Options {
+                    params: Some("{".into()),
+                    ..none()
+                },
+                "--params",
+            ),
+            (
+                Options {
+                    stall: Some(0.5),
+                    ..none()
+                },
+                "--stall",
+            ),
+            (
+                Options {
+                    segment: Some(Time::default()),
+                    ..none()
+                },
+                "--segment",
+            ),
+            (
+                Options {
+                    fps: Some(0.0),
+                    ..none()
+                },
+                "frames a second",
+            ),
+        ] {
+            let error = resolve(&options).unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_reads_as_flags_do() {
+        let file: Options = toml::from_str(
+            "sessions = 3\nmodel = \"builtin/edges\"\nmark = \"pts\"\nsegment = \"500ms\"\nbitrate = \"1M\"",
+        )
+        .unwrap();
+        let flags = Options {
+            sessions: Some(2),
+            ..Options::default()
+        };
+        let live = resolve(&flags.or(file)).unwrap();
+        assert_eq!((live.sessions, live.segment_ns), (2, 500_000_000));
+        let settings = live.settings();
+        assert_eq!(settings["mark"], "pts");
+        assert_eq!(settings["segment"], "500ms");
+        assert!(live.clip.layout.is_none());
+        assert!(toml::from_str::<Options>("session = 3").is_err());
+    }
+
+    #[test]
+    fn figures_tell_of_the_worst_session() {
+        let live = resolve(&Options::default()).unwrap();
+        let stream = |fps: f64, first: f64| Stream {
+            name: String::new(),
+            figures: BTreeMap::from([("fps".into(), fps), ("first_frame_ms".into(), first)]),
+        };
+        let streams = [
+            stream(30.0, 100.0),
+            stream(12.0, 400.0),
+            stream(30.0, 200.0),
+        ];
+        let figures = live.figures(&Interval::new(0, METRICS.len()), &streams, 10.0);
+        let value = |name: &str| figures.iter().find(|it| it.name == name).map(|it| it.value);
+        assert_eq!(value("fps"), Some(12.0));
+        assert_eq!(value("fps_mean"), Some(24.0));
+        assert_eq!(value("first_frame_p50_ms"), Some(200.0));
+        assert_eq!(value("first_frame_max_ms"), Some(400.0));
+        assert_eq!(value("stalls"), Some(0.0));
+    }
+}

@@ -26,33 +26,33 @@ use crate::failure::Failure;
 
 /// A frame to look at.
 #[derive(Debug)]
-pub struct Job {
+pub(super) struct Job {
     /// Whose.
-    pub session: usize,
+    pub(super) session: usize,
     /// Which, in the order of arrival.
-    pub ordinal: u64,
+    pub(super) ordinal: u64,
     /// Its time stamp.
-    pub pts: u64,
+    pub(super) pts: u64,
     /// NAL units with start codes.
-    pub unit: Vec<u8>,
+    pub(super) unit: Vec<u8>,
     /// Whether there were frames before it that the reader was not given.
-    pub is_after_gap: bool,
+    pub(super) is_after_gap: bool,
 }
 
 /// What it said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub(super) struct Seen {
     /// Whose.
-    pub session: usize,
+    pub(super) session: usize,
     /// Which.
-    pub ordinal: u64,
+    pub(super) ordinal: u64,
     /// Its number, or why there is none.
-    pub read: Read,
+    pub(super) read: Read,
 }
 
 /// The worker's end. When it is dropped, the thread ends.
 #[derive(Debug)]
-pub struct Reader {
+pub(super) struct Reader {
     jobs: Option<SyncSender<Job>>,
     seen: Receiver<Seen>,
 }
@@ -62,7 +62,7 @@ impl Reader {
     ///
     /// # Errors
     /// There is no thread to be had.
-    pub fn start(layout: Layout) -> Result<Self, Failure> {
+    pub(super) fn start(layout: Layout) -> Result<Self, Failure> {
         let (jobs, taken) = sync_channel(QUEUE_JOBS);
         let (tell, seen) = sync_channel(QUEUE_SEEN);
         thread::Builder::new()
@@ -75,7 +75,7 @@ impl Reader {
     }
 
     /// Hands a frame over, if there is room.
-    pub fn try_read(&self, job: Job) -> bool {
+    pub(super) fn try_read(&self, job: Job) -> bool {
         match &self.jobs {
             Some(jobs) => match jobs.try_send(job) {
                 Ok(()) => true,
@@ -86,12 +86,12 @@ impl Reader {
     }
 
     /// What has been seen since.
-    pub fn poll(&self) -> impl Iterator<Item = Seen> {
+    pub(super) fn poll(&self) -> impl Iterator<Item = Seen> {
         self.seen.try_iter()
     }
 
     /// There are no more jobs: gives what is still to be seen, until the last job is answered.
-    pub fn finish(&mut self) -> impl Iterator<Item = Seen> {
+    pub(super) fn finish(&mut self) -> impl Iterator<Item = Seen> {
         self.jobs = None;
         self.seen.iter()
     }
