@@ -65,7 +65,10 @@ impl Watcher {
     }
 
     /// Asks for a segment; -1 is the next to be written.
-    pub(super) fn get(&mut self, seq: i64, hands: &mut Hands<'_>) {
+    pub(super) fn get(&mut self, seq: i64, life: &mut Life, hands: &mut Hands<'_>) {
+        if life.is_over {
+            return;
+        }
         let line = format!("GET {}/{seq}", self.path);
         match hands.lines.request((self.session, Kind::Get), &line, "") {
             Ok(token) => self.segments.push_back(Segment {
@@ -78,7 +81,7 @@ impl Watcher {
             }),
             Err(class) => {
                 hands.meter.record_error(class);
-                self.retry_later(seq, hands.now_ns);
+                self.fail(seq, life, hands);
             }
         }
     }
@@ -118,7 +121,7 @@ impl Watcher {
                 segment.seq = head.seq.unwrap_or(seq);
                 let next = segment.seq + 1;
                 // A server that does not say which one is next is followed one at a time.
-                self.get(if next > 0 { next } else { -1 }, hands);
+                self.get(if next > 0 { next } else { -1 }, life, hands);
             }
             status => {
                 self.segments.remove(at);
@@ -198,7 +201,7 @@ impl Watcher {
         let Segment { seq, is_begun, .. } = self.segments[at];
         if broken.is_stale && !life.is_over {
             self.segments.remove(at);
-            self.get(seq, hands);
+            self.get(seq, life, hands);
             return;
         }
         if !life.is_ending && !life.is_over {

@@ -149,9 +149,14 @@ impl Running {
                 now_ns: clock::now_ns(),
             };
             session.publisher.begin(&mut hands);
-            session.watcher.get(NEXT, &mut hands);
+            session.watcher.get(NEXT, &mut session.life, &mut hands);
             let due_ns = session.publisher.due_ns(&self.clip);
             self.due.push(Reverse((due_ns, at, Task::Frame)));
+            self.due.extend(
+                session
+                    .retry()
+                    .map(|(at_ns, task)| Reverse((at_ns, at, task))),
+            );
         }
         let mut events = Vec::new();
         let mut has_ended = false;
@@ -204,7 +209,8 @@ impl Running {
                         meter: &mut self.meter,
                         now_ns: clock::now_ns(),
                     };
-                    self.sessions[session].watcher.get(seq, &mut hands);
+                    let it = &mut self.sessions[session];
+                    it.watcher.get(seq, &mut it.life, &mut hands);
                     self.note_retry(session);
                 }
             }
@@ -220,8 +226,10 @@ impl Running {
             ..
         } = self;
         let now_ns = clock::now_ns();
-        let owner = lines.handle(event, |lines, (session, kind), part| {
+        if event.readable {
             meter.record_receive_lag(now_ns, now_ns - woke_ns);
+        }
+        let owner = lines.handle(event, |lines, (session, kind), part| {
             let mut hands = Hands {
                 lines,
                 meter,
@@ -244,10 +252,9 @@ impl Running {
     }
 
     fn note_retry(&mut self, session: usize) {
-        if let Some(retry) = self.sessions[session].watcher.take_retry() {
-            self.due
-                .push(Reverse((retry.at_ns, session, Task::Get(retry.seq))));
-        }
+        let retry = self.sessions[session].retry();
+        self.due
+            .extend(retry.map(|(at_ns, task)| Reverse((at_ns, session, task))));
     }
 
     fn take_seen(&mut self) {
@@ -443,6 +450,12 @@ impl Session {
                     inbox.take(unit, reader, tally, meter);
                 }),
         }
+    }
+
+    /// What is to be asked for again, and when.
+    fn retry(&mut self) -> Option<(u64, Task)> {
+        let retry = self.watcher.take_retry()?;
+        Some((retry.at_ns, Task::Get(retry.seq)))
     }
 
     /// Whether what has not come need not be waited for.
