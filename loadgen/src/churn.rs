@@ -18,6 +18,7 @@ use crate::conduct::{Scenario, Worker};
 use crate::failure::Failure;
 use crate::measure::{Interval, Metric};
 use crate::outcome::{Better, Figure, Stream};
+use crate::polite::Demand;
 use crate::target::Target;
 use crate::trickle::channel::{self, Channel, Layout};
 
@@ -85,6 +86,21 @@ impl Scenario for Churn {
             "stay": manner.stay,
             "at_once_max": manner.at_once_max,
         })
+    }
+
+    fn demand(&self, traffic_s: f64) -> Demand {
+        let publishing = channel::demand(&self.channels, traffic_s);
+        let stay_s = self.manner.stay.max.0.as_secs_f64();
+        let at_once =
+            (f64::from(self.manner.joins) * stay_s).min(f64::from(self.manner.at_once_max));
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // saturates
+        let joins = (f64::from(self.manner.joins) * traffic_s).ceil() as u32;
+        Demand {
+            sessions: publishing.sessions.saturating_add(joins),
+            mbit_per_s: publishing.mbit_per_s
+                + at_once * publishing.mbit_per_s / f64::from(self.layout.channels),
+            seconds: traffic_s,
+        }
     }
 
     fn workers(&self, threads: usize) -> Result<Vec<Box<dyn Worker>>, Failure> {

@@ -38,6 +38,7 @@ use crate::failure::Failure;
 use crate::measure::{Interval, Meter, Metric};
 use crate::or_else;
 use crate::outcome::{Better, Figure, Stream, ms};
+use crate::polite::Demand;
 use crate::target::Target;
 use crate::units::{Size, Time};
 use clip::{Clip, Making};
@@ -230,6 +231,20 @@ impl Scenario for Live {
             "stall": self.stall_frames,
             "start_every": Time(Duration::from_nanos(self.start_every_ns)),
         })
+    }
+
+    fn demand(&self, traffic_s: f64) -> Demand {
+        let bytes: usize = self.clip.frames.iter().map(|frame| frame.unit.len()).sum();
+        #[allow(clippy::cast_precision_loss)] // a rate
+        let (sessions, bits) = (self.sessions as f64, bytes as f64 * 8.0);
+        #[allow(clippy::cast_precision_loss)] // a rate
+        let bit_per_s = bits * self.clip.rate.fps() / self.clip.frames.len().max(1) as f64;
+        Demand {
+            sessions: u32::try_from(self.sessions).unwrap_or(u32::MAX),
+            // There and back; what comes back is taken to be as much.
+            mbit_per_s: sessions * bit_per_s * 2.0 / 1e6,
+            seconds: traffic_s + sessions * ms(self.start_every_ns) / 1e3,
+        }
     }
 
     fn workers(&self, threads: usize) -> Result<Vec<Box<dyn conduct::Worker>>, Failure> {

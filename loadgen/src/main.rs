@@ -20,6 +20,8 @@ use cli::{Cli, Command};
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Trickle(args) => cli::run::run(args),
+        Command::Churn(args) => cli::run::run(args),
+        Command::Live(args) => cli::run::run(args),
         Command::Run { file } => cli::run::run_file(&file),
         Command::Search(scenario) => cli::search::run(scenario),
         Command::Compare(args) => cli::compare(&args),

@@ -80,21 +80,7 @@ impl Scenario for Trickle {
     }
 
     fn demand(&self, traffic_s: f64) -> Demand {
-        let bits = |channel: &Channel| {
-            let copies = u64::from(channel.subscribers) + 1;
-            u64::from(channel.rate) * channel.pattern.chunk_bytes() as u64 * 8 * copies
-        };
-        #[allow(clippy::cast_precision_loss)] // a rate
-        let bit_per_s = self.channels.iter().map(bits).sum::<u64>() as f64;
-        Demand {
-            sessions: self
-                .channels
-                .iter()
-                .map(|channel| channel.subscribers + 1)
-                .sum(),
-            mbit_per_s: bit_per_s / 1e6,
-            seconds: traffic_s,
-        }
+        channel::demand(&self.channels, traffic_s)
     }
 
     fn workers(&self, threads: usize) -> Result<Vec<Box<dyn Worker>>, Failure> {

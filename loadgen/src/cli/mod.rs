@@ -40,6 +40,10 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Publishers and subscribers of trickle channels: latency of a chunk, cost of its delivery
     Trickle(RunArgs<loadgen::trickle::Options>),
+    /// Subscribers that come and go: time to the first byte at the live edge
+    Churn(RunArgs<loadgen::churn::Options>),
+    /// Live video-to-video sessions: latency of a frame, frame rate, jitter, stalls, loss
+    Live(RunArgs<loadgen::live::Options>),
     /// Any of these, from a TOML file that says which
     Run {
         /// A file with a table [trickle], [churn] or [live], and [run] for the rest

@@ -15,7 +15,7 @@ use loadgen::sample::{self, Sampler};
 use loadgen::search::slo::{Judgement, Slo, Verdict};
 use loadgen::settings::{Common, File};
 use loadgen::target::Target;
-use loadgen::{machine, trickle};
+use loadgen::{churn, live, machine, trickle};
 
 use super::load::Load;
 use super::{FAILED, MISSED, NOT_VALID, RunArgs};
@@ -37,9 +37,15 @@ pub(crate) fn run_file(path: &Path) -> Result<ExitCode, Failure> {
         measure(&own, &common, None)
     }
     let file = File::read(Some(path))?;
-    let names = [trickle::Options::NAME];
+    let names = [
+        trickle::Options::NAME,
+        churn::Options::NAME,
+        live::Options::NAME,
+    ];
     match names.into_iter().find(|name| file.has(name)) {
         Some(trickle::Options::NAME) => go::<trickle::Options>(file),
+        Some(churn::Options::NAME) => go::<churn::Options>(file),
+        Some(live::Options::NAME) => go::<live::Options>(file),
         _ => Err(Failure::new(format!(
             "{}: no scenario; it has none of the tables [{}]",
             path.display(),
@@ -151,7 +157,7 @@ impl Desk {
         if let Some(exporter) = &mut exporter {
             sinks.push(exporter);
         }
-        conduct(
+        let outcome = conduct(
             &*scenario,
             Plan {
                 lengths,
@@ -163,7 +169,26 @@ impl Desk {
                 sinks,
                 stop: self.stop.clone(),
             },
-        )
+        );
+        self.heed(&outcome);
+        outcome
+    }
+
+    /// A refusal, of the whole load or of a part of it, shuts the gate of a polite run.
+    fn heed(&self, outcome: &Result<Outcome, Failure>) {
+        match outcome {
+            Err(why) => self.gate.refused_in_words(&why.to_string()),
+            Ok(outcome) => {
+                let statuses = outcome
+                    .counts
+                    .errors
+                    .keys()
+                    .filter_map(|class| class.strip_prefix("status-"));
+                for status in statuses.filter_map(|status| status.parse().ok()) {
+                    self.gate.refused(status);
+                }
+            }
+        }
     }
 
     /// Whether nothing more may be sent.

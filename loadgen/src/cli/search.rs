@@ -12,8 +12,8 @@ use loadgen::outcome::{Outcome, Second};
 use loadgen::report;
 use loadgen::search::{self, Find, Probe, search};
 use loadgen::settings::{Common, File};
-use loadgen::trickle;
 use loadgen::units::Time;
+use loadgen::{churn, live, trickle};
 
 use super::MISSED;
 use super::load::Load;
@@ -24,6 +24,10 @@ use super::run::Desk;
 pub(crate) enum Scenario {
     /// The most channels, subscribers of each, or chunks a second of each
     Trickle(SearchArgs<trickle::Options>),
+    /// The most joins a second
+    Churn(SearchArgs<churn::Options>),
+    /// The most live sessions
+    Live(SearchArgs<live::Options>),
 }
 
 /// Flags of a search.
@@ -43,6 +47,8 @@ pub(crate) struct SearchArgs<T: Args> {
 pub(crate) fn run(scenario: Scenario) -> Result<ExitCode, Failure> {
     match scenario {
         Scenario::Trickle(args) => find(args),
+        Scenario::Churn(args) => find(args),
+        Scenario::Live(args) => find(args),
     }
 }
 

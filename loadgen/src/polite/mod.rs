@@ -217,6 +217,11 @@ impl Gate {
         }
     }
 
+    /// Whether there is a budget at all: whether this run is polite.
+    pub fn is_guarded(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether nothing more may start. What runs, runs on, and is ended properly.
     pub fn is_shut(&self) -> bool {
         let Some(guarded) = &self.0 else { return false };

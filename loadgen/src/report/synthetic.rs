@@ -326,6 +326,14 @@ impl Scenario for Nothing {
         Value::Null
     }
 
+    fn demand(&self, _: f64) -> crate::polite::Demand {
+        crate::polite::Demand {
+            sessions: 0,
+            mbit_per_s: 0.0,
+            seconds: 0.0,
+        }
+    }
+
     fn workers(&self, _threads: usize) -> Result<Vec<Box<dyn Worker>>, Failure> {
         Ok(Vec::new())
     }

@@ -354,6 +354,7 @@ mod tests {
             .zip(shares)
             .map(|(number, &cpu_share)| ThreadUse {
                 name: format!("worker-{number}"),
+                cpu: None,
                 cpu_share,
             })
             .collect()

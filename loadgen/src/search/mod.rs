@@ -564,6 +564,7 @@ mod tests {
                 threads: vec![ThreadUse {
                     name: "relay".to_owned(),
                     cpu_share,
+                    cpu: None,
                 }],
                 ..ServerUse::default()
             });

@@ -12,6 +12,7 @@ use crate::ask::ask;
 use crate::chunk::{HEADER_BYTES, Pattern};
 use crate::clock::{self, SECOND};
 use crate::failure::Failure;
+use crate::polite::Demand;
 use crate::target::Target;
 use crate::units::{Size, Span, Time};
 
@@ -247,6 +248,22 @@ fn start_one(why: Failure) -> Failure {
     Failure::new(format!(
         "{why}; is a server there? Start one with `millstream orchestrator --trickle-autocreate`, or name another with --target"
     ))
+}
+
+/// What publishers and subscribers of these channels ask of a server.
+pub(crate) fn demand(channels: &[Channel], traffic_s: f64) -> Demand {
+    let people = |channel: &Channel| channel.subscribers.saturating_add(1);
+    let bits = |channel: &Channel| {
+        let chunk_bits = channel.pattern.chunk_bytes() as u64 * 8;
+        u64::from(channel.rate) * chunk_bits * u64::from(people(channel))
+    };
+    #[allow(clippy::cast_precision_loss)] // a rate
+    let bit_per_s = channels.iter().map(bits).sum::<u64>() as f64;
+    Demand {
+        sessions: channels.iter().map(people).fold(0, u32::saturating_add),
+        mbit_per_s: bit_per_s / 1e6,
+        seconds: traffic_s,
+    }
 }
 
 const BASE: &str = "/ai/trickle/";
