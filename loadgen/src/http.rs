@@ -123,12 +123,9 @@ impl Responses {
                 }
                 Expect::Rest => return Ok(take(input, u64::MAX).map(Part::Body)),
                 Expect::ChunkSize => {
-                    let Some(line) = self.take_line(input)? else {
+                    let Some(size) = self.take_line_as(input, chunk_size)? else {
                         return Ok(None);
                     };
-                    let digits = line.split(';').next().unwrap_or("").trim();
-                    let size = u64::from_str_radix(digits, 16)
-                        .map_err(|_| malformed("no chunk size", &line))?;
                     self.expect = if size == 0 {
                         Expect::TrailerLine
                     } else {
@@ -263,29 +260,56 @@ impl Responses {
 
     /// A line without its end; `None` while it has none.
     fn take_line(&mut self, input: &mut &[u8]) -> Result<Option<String>, Malformed> {
-        let (taken, is_whole) = match input.iter().position(|&byte| byte == b'\n') {
-            Some(end) => (end + 1, true),
-            None => (input.len(), false),
-        };
-        self.line.extend_from_slice(&input[..taken]);
-        *input = &input[taken..];
+        self.take_line_as(input, |line| Ok(line.to_owned()))
+    }
+
+    /// What `parse` makes of a line without its end; `None` while it has none. A line that comes in one piece, as nearly all do, is
+    /// not copied.
+    fn take_line_as<T>(
+        &mut self,
+        input: &mut &[u8],
+        parse: impl FnOnce(&str) -> Result<T, Malformed>,
+    ) -> Result<Option<T>, Malformed> {
+        let end = input.iter().position(|&byte| byte == b'\n');
+        let (taken, rest) = input.split_at(end.map_or(input.len(), |end| end + 1));
+        *input = rest;
+        if end.is_some_and(|end| end < LINE_BYTES_MAX) && self.line.is_empty() {
+            return whole_line(taken).and_then(parse).map(Some);
+        }
+        self.line.extend_from_slice(taken);
         if self.line.len() > LINE_BYTES_MAX {
             return Err(malformed(
                 "a line without an end",
                 &String::from_utf8_lossy(&self.line[..80]),
             ));
         }
-        if !is_whole {
+        if end.is_none() {
             return Ok(None);
         }
-        let text = String::from_utf8_lossy(&self.line);
-        let Some(line) = text.strip_suffix("\r\n") else {
-            return Err(malformed("no CR before LF", &text));
-        };
-        let line = line.to_owned();
+        let parsed = whole_line(&self.line).and_then(parse)?;
         self.line.clear();
-        Ok(Some(line))
+        Ok(Some(parsed))
     }
+}
+
+/// The number of a chunk-size line, whatever extensions follow it.
+fn chunk_size(line: &str) -> Result<u64, Malformed> {
+    let digits = line.split(';').next().unwrap_or("").trim();
+    u64::from_str_radix(digits, 16).map_err(|_| malformed("no chunk size", line))
+}
+
+/// The text of a line, without its end.
+fn whole_line(bytes: &[u8]) -> Result<&str, Malformed> {
+    let wrong = |what| {
+        malformed(
+            what,
+            &String::from_utf8_lossy(&bytes[..bytes.len().min(80)]),
+        )
+    };
+    let line = bytes
+        .strip_suffix(b"\r\n")
+        .ok_or_else(|| wrong("no CR before LF"))?;
+    std::str::from_utf8(line).map_err(|_| wrong("a line that is not text"))
 }
 
 impl PartialHead {

@@ -162,7 +162,8 @@ impl Counts {
 pub struct Own {
     /// From when an operation was due to when it was begun.
     pub lateness: Histogram<u64>,
-    /// From when a worker woke for what had arrived to when it read it: what its own slowness may have added to a latency.
+    /// From when what had arrived can first have been ready to when it was read: what the worker's own slowness may have added to a
+    /// latency, at the most.
     pub receive_lag: Histogram<u64>,
     /// CPU time of the worker's thread.
     pub cpu_ns: u64,
@@ -318,7 +319,7 @@ impl Meter {
         }
     }
 
-    /// Something was read `lag_ns` after the worker woke for it.
+    /// Something was read `lag_ns` after it can first have been ready.
     pub fn record_receive_lag(&mut self, at_ns: u64, lag_ns: u64) {
         if self.timetable.is_measured(at_ns) {
             self.interval.own.receive_lag.saturating_record(lag_ns);

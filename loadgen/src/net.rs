@@ -19,6 +19,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
+use crate::clock;
+
 mod dial;
 mod socket;
 
@@ -51,6 +53,9 @@ pub struct Net {
     pending: Vec<Token>,
     /// What a TLS socket received, before it is deciphered. One for all, since it is empty between reads.
     ciphertext: Vec<u8>,
+    /// When all that was ready had been told of.
+    all_told_ns: u64,
+    ready_since_ns: u64,
 }
 
 impl Net {
@@ -63,6 +68,8 @@ impl Net {
             vacant: Vec::new(),
             pending: Vec::new(),
             ciphertext: Vec::new(),
+            all_told_ns: clock::now_ns(),
+            ready_since_ns: clock::now_ns(),
         })
     }
 
@@ -134,12 +141,19 @@ impl Net {
             tv_sec: i64::from(ms / 1_000),
             tv_nsec: i64::from(ms % 1_000) * 1_000_000,
         });
+        let asked_ns = clock::now_ns();
         let mut room = [MaybeUninit::uninit(); EVENTS_AT_ONCE];
         let ready = match epoll::wait(&self.epoll, &mut room, timeout.as_ref()) {
             Ok((ready, _)) => &*ready,
             Err(rustix::io::Errno::INTR) => &[],
             Err(error) => return Err(error.into()),
         };
+        let now_ns = clock::now_ns();
+        let has_waited = now_ns - asked_ns > WAITED_NS;
+        self.ready_since_ns = if has_waited { now_ns } else { self.all_told_ns };
+        if ready.len() < EVENTS_AT_ONCE {
+            self.all_told_ns = now_ns;
+        }
         events.clear();
         events.extend(ready.iter().map(|event| {
             let flags = event.flags;
@@ -161,6 +175,12 @@ impl Net {
             }
         }
         Ok(())
+    }
+
+    /// Since when, at the earliest, what the last wait told of can have been ready: since it woke, when it had to wait; else since
+    /// the time when all that was ready had been told of. A caller that reads too slowly sees this fall ever further behind.
+    pub fn ready_since_ns(&self) -> u64 {
+        self.ready_since_ns
     }
 
     /// Reads once. `None`: nothing there, or the socket is closed already. `Some(0)`: the peer said its last, with or without
@@ -260,8 +280,10 @@ fn data(token: Token) -> epoll::EventData {
     epoll::EventData::new_u64(token as u64)
 }
 
+/// A wait that took longer than asking does found nothing ready when it began.
+const WAITED_NS: u64 = 20_000;
 /// What one wait tells of; the others are told of by the next.
-const EVENTS_AT_ONCE: usize = 256;
+const EVENTS_AT_ONCE: usize = 64;
 /// Four of the largest TLS records: what one read takes from a socket.
 const CIPHERTEXT_BYTES: usize = 64 << 10;
 

@@ -247,7 +247,7 @@ pub enum Better {
 pub struct OwnConduct {
     /// From due to begun.
     pub lateness: Quantiles,
-    /// From waking to reading.
+    /// From when it can first have been ready to when it was read.
     pub receive_lag: Quantiles,
     /// CPU time of each worker's thread by wall time: 1 is a whole CPU. The busiest worker.
     pub cpu_share_max: f64,

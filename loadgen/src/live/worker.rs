@@ -178,9 +178,8 @@ impl Running {
             let next_ns = self.due.peek().map_or(u64::MAX, |Reverse((at, ..))| *at);
             self.timer.arm(next_ns.min(now_ns + LOOK_EVERY_NS))?;
             self.lines.net().wait(&mut events, None)?;
-            let woke_ns = clock::now_ns();
             for event in events.iter().filter(|event| event.token != TIMER) {
-                self.handle(*event, woke_ns);
+                self.handle(*event);
             }
         }
         self.finish()
@@ -217,7 +216,7 @@ impl Running {
         }
     }
 
-    fn handle(&mut self, event: Event, woke_ns: u64) {
+    fn handle(&mut self, event: Event) {
         let Self {
             lines,
             meter,
@@ -227,7 +226,8 @@ impl Running {
         } = self;
         let now_ns = clock::now_ns();
         if event.readable {
-            meter.record_receive_lag(now_ns, now_ns - woke_ns);
+            let ready_ns = lines.net().ready_since_ns();
+            meter.record_receive_lag(now_ns, now_ns.saturating_sub(ready_ns));
         }
         let owner = lines.handle(event, |lines, (session, kind), part| {
             let mut hands = Hands {

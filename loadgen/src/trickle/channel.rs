@@ -1,7 +1,8 @@
 //! The channels of a run: what is drawn for each, when its chunks are due, and how they come to be on a server and go again.
 //!
 //! Chunk `k` of a channel is due at `start + phase + k / rate`. The phases spread the channels over the time between two chunks,
-//! since publishers in the field do not beat time together.
+//! since publishers in the field do not beat time together; their segments likewise begin at different times, the first segment of a
+//! channel being shorter than the others.
 
 use std::time::Duration;
 
@@ -121,6 +122,13 @@ impl Layout {
                 let rate = self.rate.draw(&mut rng);
                 let chunk_bytes = self.chunk_size.draw(&mut rng);
                 let segment_ns = self.segment.draw_ns(&mut rng);
+                let segment_chunks: u64 = ((u128::from(segment_ns) * u128::from(rate)
+                    + u128::from(SECOND / 2))
+                    / u128::from(SECOND))
+                .try_into()
+                .map_or(u64::MAX, |chunks: u64| chunks.max(1));
+                let missing =
+                    u128::from(segment_chunks) * u128::from(number) / u128::from(self.channels);
                 Ok(Channel {
                     path: path.trim_end_matches('/').to_owned(),
                     is_given: !self.channel.is_empty(),
@@ -131,11 +139,8 @@ impl Layout {
                     rate,
                     phase_ns: SECOND / u64::from(rate) * u64::from(number)
                         / u64::from(self.channels),
-                    segment_chunks: ((u128::from(segment_ns) * u128::from(rate)
-                        + u128::from(SECOND / 2))
-                        / u128::from(SECOND))
-                    .try_into()
-                    .map_or(u64::MAX, |chunks: u64| chunks.max(1)),
+                    segment_chunks,
+                    missing_chunks: u64::try_from(missing).unwrap_or(0),
                     subscribers: self.subscribers.draw(&mut rng),
                     seq_first: 0,
                 })
@@ -158,7 +163,9 @@ pub(crate) struct Channel {
     pub(crate) size_line: String,
     pub(crate) rate: u32,
     phase_ns: u64,
-    pub(crate) segment_chunks: u64,
+    segment_chunks: u64,
+    /// By so many the first segment is shorter; less than a whole one.
+    missing_chunks: u64,
     pub(crate) subscribers: u32,
     /// Sequence number of the first segment.
     pub(crate) seq_first: i64,
@@ -173,8 +180,17 @@ impl Channel {
 
     /// The segment that a chunk belongs to.
     pub(crate) fn seq_of(&self, number: u64) -> i64 {
-        let nth = i64::try_from(number / self.segment_chunks).unwrap_or(i64::MAX);
-        self.seq_first.saturating_add(nth)
+        let nth = number.saturating_add(self.missing_chunks) / self.segment_chunks;
+        self.seq_first
+            .saturating_add(i64::try_from(nth).unwrap_or(i64::MAX))
+    }
+
+    /// Whether a segment begins with a chunk.
+    pub(crate) fn is_segment_start(&self, number: u64) -> bool {
+        number == 0
+            || number
+                .saturating_add(self.missing_chunks)
+                .is_multiple_of(self.segment_chunks)
     }
 
     /// Creates it, or finds out where its head is.

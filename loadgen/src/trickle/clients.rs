@@ -205,21 +205,24 @@ impl<A: Audience> Clients<A> {
         self.ask_again(now_ns);
         let next_retry_ns = self.retries.peek().map_or(u64::MAX, |Reverse(r)| r.at_ns);
         let until_ns = until_ns.min(next_retry_ns);
-        self.timer.arm(until_ns)?;
-        let wait_ms = if until_ns <= now_ns { 0 } else { GLANCE_MS };
+        let wait_ms = if until_ns <= now_ns {
+            0
+        } else {
+            self.timer.arm(until_ns)?;
+            GLANCE_MS
+        };
         let mut events = std::mem::take(&mut self.events);
         self.wire.net.wait(&mut events, Some(wait_ms))?;
-        let woke_ns = clock::now_ns();
         for event in &events {
             if event.token != TIMER {
-                self.handle_event(*event, woke_ns);
+                self.handle_event(*event);
             }
         }
         self.events = events;
         Ok(())
     }
 
-    fn handle_event(&mut self, event: Event, woke_ns: u64) {
+    fn handle_event(&mut self, event: Event) {
         let token = event.token;
         if event.writable
             && let Err(error) = self.wire.net.flush(token)
@@ -241,7 +244,8 @@ impl<A: Audience> Clients<A> {
             Ok(Some(0)) => self.handle_end(token, now_ns),
             Ok(Some(count)) => {
                 if let Some(meter) = &mut self.book.meter {
-                    meter.record_receive_lag(now_ns, now_ns.saturating_sub(woke_ns));
+                    let ready_ns = self.wire.net.ready_since_ns();
+                    meter.record_receive_lag(now_ns, now_ns.saturating_sub(ready_ns));
                 }
                 self.handle_bytes(token, &buffer[..count], now_ns);
             }

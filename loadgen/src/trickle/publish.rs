@@ -36,7 +36,7 @@ impl<A: Audience> Clients<A> {
         if self.publishers[channel].is_over {
             return false;
         }
-        if number.is_multiple_of(self.channels[channel].segment_chunks) {
+        if self.channels[channel].is_segment_start(number) {
             self.begin_segment(channel, self.channels[channel].seq_of(number));
         }
         let Some(token) = self.publishers[channel].current else {

@@ -76,11 +76,7 @@ impl Worker for TrickleWorker {
                 }
                 Some(due) => {
                     clients.serve(due.at_ns)?;
-                    let now_ns = clock::now_ns();
-                    if now_ns >= due.at_ns {
-                        schedule.advance(&self.channels);
-                        publish(&mut clients, due, now_ns);
-                    }
+                    self.publish_due(&mut clients, &mut schedule, timetable.end_ns);
                 }
                 None if clients.audience.awaited == 0 => break,
                 None => clients.serve(timetable.drain_end_ns)?,
@@ -128,6 +124,23 @@ pub(crate) fn delete(channels: &[Channel], target: &Target) {
     for channel in channels {
         if channel.delete(target).is_err() {
             return;
+        }
+    }
+}
+
+impl TrickleWorker {
+    /// Publishes what is due by now. One that cannot keep up with both sending and reading reads too late, and the receive lag
+    /// shows it; see [`crate::net::Net::ready_since_ns`].
+    fn publish_due(&self, clients: &mut Clients<Tally>, schedule: &mut Schedule, end_ns: u64) {
+        for _ in 0..AT_ONCE_MAX {
+            let now_ns = clock::now_ns();
+            match schedule.next() {
+                Some(due) if due.at_ns <= now_ns && due.at_ns < end_ns => {
+                    schedule.advance(&self.channels);
+                    publish(clients, due, now_ns);
+                }
+                _ => return,
+            }
         }
     }
 }
@@ -256,6 +269,8 @@ impl Audience for Tally {
     }
 }
 
+/// Chunks that are sent before what has come is looked at again.
+const AT_ONCE_MAX: usize = 64;
 /// Places in [`super::METRICS`].
 const CHUNK: usize = 0;
 const FIRST_BYTE: usize = 1;
