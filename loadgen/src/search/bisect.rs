@@ -11,7 +11,8 @@
 //! Invariants:
 //! - What passes at n is taken to pass below n. Noise makes good points fail more often than bad ones pass, so a point that does
 //!   not pass is tried again; one pass is enough.
-//! - A point where the generator gave out says nothing about the server: it ends the way up, and is never called a failure.
+//! - A point where the generator gave out says nothing about the server. The search goes on below it, and an answer next to it is
+//!   an *at least*; it is never called a failure.
 //! - The answer was confirmed, or says that it was not.
 //! - Every road ends: [`Bounds::probes_max`] says after how many probes at the latest.
 
@@ -277,19 +278,20 @@ impl Bisect {
             Said::Unknown => self.gave_out = Some(n),
         }
         let Bounds { from, to, .. } = self.bounds;
-        self.state = match (self.passed, self.failed) {
+        // What nobody knows bounds the search as a failure does: below it there may be an answer, above it there is none.
+        let beyond = [self.failed, self.gave_out].into_iter().flatten().min();
+        self.state = match (self.passed, beyond) {
             (None, _) => State::Done(Answer {
                 n: None,
                 is_confirmed: false,
                 limit: self.limit(from),
             }),
-            (Some(passed), _) if self.gave_out.is_some() => State::Confirming(passed),
             (Some(passed), None) if passed == to => State::Confirming(passed),
             (Some(passed), None) => State::Seeking(passed.saturating_mul(2).min(to)),
-            (Some(passed), Some(failed)) if failed - passed <= self.bounds.step(passed) => {
+            (Some(passed), Some(beyond)) if beyond - passed <= self.bounds.step(passed) => {
                 State::Confirming(passed)
             }
-            (Some(passed), Some(failed)) => State::Seeking(passed + (failed - passed) / 2),
+            (Some(passed), Some(beyond)) => State::Seeking(passed + (beyond - passed) / 2),
         };
     }
 
@@ -324,6 +326,7 @@ impl Bisect {
         match (self.failed, self.gave_out) {
             // A longer run that failed lies below whatever the way up met.
             (Some(at), _) if self.passed_shortly.is_some() => Limit::Failed { at },
+            (Some(at), Some(gave_out)) if at < gave_out => Limit::Failed { at },
             (_, Some(at)) => Limit::Generator { at },
             (Some(at), None) => Limit::Failed { at },
             (None, None) => Limit::Range { to: n },
@@ -427,7 +430,7 @@ mod tests {
     }
 
     #[test]
-    fn the_generator_ends_the_way_up_and_is_not_a_failure() {
+    fn where_the_generator_gives_out_the_search_goes_on_below() {
         let (answer, asked) = run(bounds(1, 1_000), |ask| {
             if ask.n > 10 {
                 Said::Unknown
@@ -438,9 +441,9 @@ mod tests {
         assert_eq!(
             answer,
             Answer {
-                n: Some(8),
+                n: Some(10),
                 is_confirmed: true,
-                limit: Limit::Generator { at: 16 }
+                limit: Limit::Generator { at: 11 }
             }
         );
         assert!(asked.iter().all(|ask| ask.n <= 16));

@@ -629,11 +629,11 @@ mod tests {
             generator: 20,
             ..Model::of(1_000)
         });
-        assert_eq!(found.answer.limit, Limit::Generator { at: 32 });
+        assert_eq!(found.answer.limit, Limit::Generator { at: 21 });
         assert_eq!(found.bottleneck[0].resource, Resource::Generator);
         let text = found.to_string();
         assert!(
-            text.contains("at least 16") && text.contains("generator gave out first"),
+            text.contains("at least 20") && text.contains("generator gave out first"),
             "{text}"
         );
     }
