@@ -5,6 +5,8 @@
 //!                                                                        key frame every `segment`
 //! ```
 //!
+//! A clip that is to be neither marked nor paced otherwise, and has no reordered frames, is published as it is, bit for bit.
+//!
 //! Invariants:
 //! - As many frames as the source has, in order of display, none reordered: decoding and display order are one.
 //! - Frame 0 is a key frame, so that the clip can be played in a loop; every key frame has its parameter sets.
@@ -37,6 +39,13 @@ pub struct Making {
     pub segment_ns: u64,
     /// Whether frames are marked.
     pub is_marked: bool,
+}
+
+impl Making {
+    /// Nothing is asked for that the source does not have: no mark, no other rate. Its segments are its groups of pictures then.
+    fn leaves_alone(&self) -> bool {
+        !self.is_marked && self.fps.is_none() && self.bitrate_bps.is_none()
+    }
 }
 
 /// A clip that can be published.
@@ -175,6 +184,19 @@ impl Clip {
             None => source.rate,
         };
         let mut decoder = decoder()?;
+        if making.leaves_alone() && source.is_in_order() {
+            // Only to know its size; what cannot be decoded here can be published all the same.
+            let first = decoder.decode(&source.units[0].bytes).ok().flatten();
+            let (width, height) = first.map_or((0, 0), |picture| picture.dimensions());
+            return Ok(Self {
+                name: name.to_owned(),
+                width,
+                height,
+                rate,
+                layout: None,
+                frames: source.into_frames(),
+            });
+        }
         let mut maker = Maker {
             making,
             rate,
@@ -261,6 +283,23 @@ impl Source {
                 ))
             })?;
         Ok(Self { units, rate })
+    }
+
+    /// Whether its frames are coded in the order in which they are shown.
+    fn is_in_order(&self) -> bool {
+        self.units
+            .is_sorted_by(|before, after| match (before.pts, after.pts) {
+                (Some(before), Some(after)) => ticks_between(before, after) > 0,
+                _ => false,
+            })
+    }
+
+    fn into_frames(self) -> Vec<ClipFrame> {
+        let frames = self.units.into_iter().map(|unit| ClipFrame {
+            is_key: is_key(&unit.bytes),
+            unit: unit.bytes,
+        });
+        frames.collect()
     }
 
     fn bitrate_bps(&self, rate: Rate) -> u64 {
@@ -472,6 +511,26 @@ mod tests {
             bitrate_bps: None,
             segment_ns: SECOND,
             is_marked: true,
+        }
+    }
+
+    #[test]
+    fn a_clip_that_nothing_is_asked_of_stays_as_it_is() {
+        let making = Making {
+            fps: None,
+            bitrate_bps: None,
+            segment_ns: SECOND,
+            is_marked: false,
+        };
+        let clip = Clip::make("built in", BUILT_IN, making, &|_| ()).unwrap();
+        let source = Source::read(BUILT_IN).unwrap();
+        assert_eq!(
+            (clip.width, clip.height, clip.frames.len()),
+            (640, 360, 300)
+        );
+        assert!(clip.frames[0].is_key && clip.layout.is_none());
+        for (frame, unit) in clip.frames.iter().zip(&source.units) {
+            assert!(frame.unit == unit.bytes);
         }
     }
 
