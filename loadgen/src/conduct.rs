@@ -119,6 +119,8 @@ pub struct Plan<'a> {
     pub threads: usize,
     /// CPUs for the workers, in turn; none leaves it to the kernel.
     pub cpus: Vec<usize>,
+    /// Whether workers ask without end for what has come, rather than to sleep until it comes.
+    pub is_busy_polling: bool,
     /// When the generator counts as the bottleneck.
     pub own_limits: OwnLimits,
     /// Watches the server.
@@ -210,11 +212,15 @@ impl<'a> Conductor<'a> {
                 let (said, report, stop) = (said.clone(), report.clone(), stop.clone());
                 let cpu = cpus.get(number % cpus.len().max(1)).copied();
                 let metrics = self.scenario.metrics().len();
+                let is_busy_polling = self.plan.is_busy_polling;
+                let open = move |timetable, said| {
+                    Meter::open(timetable, metrics, said).busy_polling(is_busy_polling)
+                };
                 thread::Builder::new()
                     .name(format!("load-{number}"))
                     .spawn_scoped(scope, move || {
                         let work = AssertUnwindSafe(|| {
-                            serve(worker, cpu, metrics, &started, &said, &report, &stop)
+                            serve(worker, cpu, open, &started, &said, &report, &stop)
                         });
                         let result = catch_unwind(work).unwrap_or_else(|_| {
                             Err(Failure::new("a worker panicked; its message is above"))
@@ -431,6 +437,7 @@ impl<'a> Conductor<'a> {
             receive_lag: Quantiles::of(&total.own.receive_lag),
             cpu_share_max: self.mean_of_busiest(),
             threads: u32::try_from(threads).unwrap_or(u32::MAX),
+            is_busy_polling: self.plan.is_busy_polling,
         };
         Outcome {
             schema: SCHEMA.to_owned(),
@@ -528,7 +535,7 @@ impl<'a> Conductor<'a> {
 fn serve(
     mut worker: Box<dyn Worker>,
     cpu: Option<usize>,
-    metrics: usize,
+    open: impl FnOnce(Timetable, Sender<Said>) -> Meter,
     started: &Receiver<Timetable>,
     said: &Sender<Said>,
     report: &Sender<FromWorker>,
@@ -539,7 +546,7 @@ fn serve(
         // As is a conductor that has given up: its end of `started` is gone then.
         let _ = report.send(FromWorker::Ready);
         match started.recv() {
-            Ok(timetable) => worker.run(Meter::open(timetable, metrics, said.clone()), stop),
+            Ok(timetable) => worker.run(open(timetable, said.clone()), stop),
             Err(_) => Ok(Vec::new()),
         }
     });

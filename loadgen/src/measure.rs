@@ -165,7 +165,7 @@ pub struct Own {
     /// From when what had arrived can first have been ready to when it was read: what the worker's own slowness may have added to a
     /// latency, at the most.
     pub receive_lag: Histogram<u64>,
-    /// CPU time of the worker's thread.
+    /// CPU time of the worker's thread, without what it spent asking again and again whether there is something to do.
     pub cpu_ns: u64,
     /// By so much wall time.
     pub wall_ns: u64,
@@ -241,6 +241,8 @@ pub struct Meter {
     said: Sender<Said>,
     cpu_ns: u64,
     wall_ns: u64,
+    idle_ns: u64,
+    is_busy_polling: bool,
 }
 
 impl Meter {
@@ -252,6 +254,27 @@ impl Meter {
             said,
             cpu_ns: clock::thread_cpu_ns(),
             wall_ns: clock::now_ns(),
+            idle_ns: 0,
+            is_busy_polling: false,
+        }
+    }
+
+    /// The worker is to ask without end for what has come, and never to sleep.
+    #[must_use]
+    pub fn busy_polling(mut self, is_busy_polling: bool) -> Self {
+        self.is_busy_polling = is_busy_polling;
+        self
+    }
+
+    /// How long the worker may sleep, in milliseconds, when it would sleep for `wait_ms`.
+    pub fn wait_ms(&self, wait_ms: u32) -> u32 {
+        if self.is_busy_polling { 0 } else { wait_ms }
+    }
+
+    /// The worker asked for `idle_ns` in vain. When it busy-polls, that is no work of its.
+    pub fn record_idle(&mut self, idle_ns: u64) {
+        if self.is_busy_polling {
+            self.idle_ns += idle_ns;
         }
     }
 
@@ -265,7 +288,7 @@ impl Meter {
         let second = now_ns.saturating_sub(self.timetable.window_start_ns) / SECOND;
         let second = u32::try_from(second).unwrap_or(u32::MAX);
         if now_ns < self.timetable.window_start_ns {
-            (self.cpu_ns, self.wall_ns) = (clock::thread_cpu_ns(), now_ns);
+            (self.cpu_ns, self.wall_ns, self.idle_ns) = (clock::thread_cpu_ns(), now_ns, 0);
         } else if second > self.interval.second {
             self.close(second, now_ns);
         }
@@ -358,10 +381,10 @@ impl Meter {
         let cpu_ns = clock::thread_cpu_ns();
         // CPU and wall time of the drain say nothing about the load.
         if self.wall_ns < self.timetable.window_end_ns {
-            self.interval.own.cpu_ns = cpu_ns - self.cpu_ns;
+            self.interval.own.cpu_ns = (cpu_ns - self.cpu_ns).saturating_sub(self.idle_ns);
             self.interval.own.wall_ns = now_ns - self.wall_ns;
         }
-        (self.cpu_ns, self.wall_ns) = (cpu_ns, now_ns);
+        (self.cpu_ns, self.wall_ns, self.idle_ns) = (cpu_ns, now_ns, 0);
         let metrics = self.interval.dists.len();
         let closed = std::mem::replace(&mut self.interval, Interval::new(next, metrics));
         // As above.

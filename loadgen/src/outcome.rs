@@ -253,6 +253,9 @@ pub struct OwnConduct {
     pub cpu_share_max: f64,
     /// Worker threads.
     pub threads: u32,
+    /// They never slept; what they asked in vain is not in their CPU.
+    #[serde(default)]
+    pub is_busy_polling: bool,
 }
 
 /// What the server used in the window.

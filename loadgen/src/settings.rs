@@ -67,6 +67,9 @@ pub struct Common {
         help_heading = "Generator"
     )]
     pub cpu: Option<Vec<usize>>,
+    /// Never sleep, but ask without end for what has come: sends on time to the microsecond, and spares a server on this machine the cost of waking us. Takes all of a CPU for each thread [default: false]
+    #[arg(long, help_heading = "Generator", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub busy_poll: Option<bool>,
     /// Lateness of its own, at p99, with which the generator counts as the bottleneck and the run fails [default: 1ms]
     #[arg(long, value_name = "TIME", help_heading = "Generator")]
     pub lateness_max: Option<Time>,
@@ -126,6 +129,7 @@ impl Common {
             seed,
             threads,
             cpu,
+            busy_poll,
             lateness_max,
             polite,
             budget,

@@ -128,7 +128,7 @@ impl Sessions {
         let table = self.table.borrow();
         let orders = table.get(id).ok_or(Refusal::Unknown)?;
         orders.filter.set(Some(filter_of(filter)));
-        shard.sleepers.wake(&mut vec![orders.waiter]);
+        shard.sleepers.wake(orders.waiter);
         Ok(Answer::Done)
     }
 
@@ -163,7 +163,7 @@ impl Sessions {
 impl Orders {
     fn end(&self, shard: &Shard, cause: EndCause) {
         self.close.borrow_mut().get_or_insert(cause);
-        shard.sleepers.wake(&mut vec![self.waiter]);
+        shard.sleepers.wake(self.waiter);
     }
 }
 

@@ -3,12 +3,16 @@
 //! One task a connection, polled by hand. Each poll gathers what came, does it, sends what it can, and rings once. Between
 //! requests and while parked it owns no buffer: bytes are read into the shard's scratch or straight into a page, at the moment
 //! they are there.
+//!
+//! A subscriber that is woken for more of its segment is sent it within the ring ([`Prompt`]), and its task sleeps on. Whatever
+//! else is to be done, or does not go at once, is left to the task.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
 
 use handoff::page::{PageMut, Size};
 use trickle::conn::Step;
@@ -16,6 +20,7 @@ use trickle::{Conn, Millis, Waiter, Wants};
 
 use super::payload::Payload;
 use super::tls::Tls;
+use super::wake::Prompt;
 use super::wire::{Arrival, Wire};
 use super::{Shard, door, route};
 
@@ -44,31 +49,50 @@ enum Turn {
 
 /// Serves a connection to its end.
 pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) {
-    let mut driver = Box::new(Driver::new(shard.clone(), arrival));
+    let driver = Rc::new(RefCell::new(Driver::new(shard.clone(), arrival)));
+    let waiter = driver.borrow().waiter;
+    let prompt: Weak<RefCell<Driver>> = Rc::downgrade(&driver);
+    shard.sleepers.attach(waiter, prompt);
     let exit = poll_fn(|cx| {
         // A panic in here must end this connection and no other.
-        catch_unwind(AssertUnwindSafe(|| driver.poll(cx))).unwrap_or_else(|_| {
+        catch_unwind(AssertUnwindSafe(|| driver.borrow_mut().poll(cx))).unwrap_or_else(|_| {
             shard.counters.add(|c| &mut c.panics, 1);
             Poll::Ready(Exit::Done)
         })
     })
     .await;
-    shard.sleepers.unregister(driver.waiter);
-    if driver.conn.was_refused() {
+    shard.sleepers.unregister(waiter);
+    // Others hold it for as long as a call takes, and none of theirs is under way here.
+    let Some(driver) = Rc::into_inner(driver) else {
+        return;
+    };
+    let Driver { mut conn, wire, .. } = driver.into_inner();
+    if conn.was_refused() {
         shard.counters.add(|c| &mut c.bad_requests, 1);
     }
-    let Driver {
-        mut conn,
-        wire,
-        waiter: _,
-        ..
-    } = *driver;
     match exit {
         Exit::Done => conn.close(&mut shard.hub.borrow_mut(), shard.now()),
         Exit::Elsewhere => door::leave(&shard, wire, conn.take_unused()),
         Exit::Move(to) => route::send(&shard, to, wire, conn.take_unused()),
     }
     shard.ring();
+}
+
+impl Prompt for RefCell<Driver> {
+    fn act(&self) -> bool {
+        // Busy when it is the one that rings.
+        let Ok(mut driver) = self.try_borrow_mut() else {
+            return false;
+        };
+        match catch_unwind(AssertUnwindSafe(|| driver.deliver())) {
+            Ok(is_done) => is_done,
+            Err(_) => {
+                driver.shard.counters.add(|c| &mut c.panics, 1);
+                driver.has_panicked = true;
+                false
+            }
+        }
+    }
 }
 
 struct Driver {
@@ -81,6 +105,10 @@ struct Driver {
     finished: bool,
     /// Whether bytes that came with the connection are still to be looked at.
     inherited: bool,
+    /// The socket was full, and the task waits for room.
+    is_blocked: bool,
+    /// It panicked within a ring; its task ends it.
+    has_panicked: bool,
 }
 
 impl Driver {
@@ -100,11 +128,64 @@ impl Driver {
             page: None,
             finished: false,
             inherited: true,
+            is_blocked: false,
+            has_panicked: false,
             shard,
         }
     }
 
+    /// Sends a subscriber what its segment has for it. True when all of it went and there is nothing else to do.
+    fn deliver(&mut self) -> bool {
+        let shard = self.shard.clone();
+        if self.inherited || self.is_blocked {
+            return false;
+        }
+        let now = shard.now();
+        // When the socket is full its task is woken, and waits for room with a waker of its own.
+        let mut cx = Context::from_waker(Waker::noop());
+        self.conn.handle_wake(&mut shard.hub.borrow_mut(), now);
+        for _ in 0..TURNS_MAX {
+            if !self.conn.is_subscribed() {
+                return false;
+            }
+            let Self { conn, wire, .. } = self;
+            match conn.with_output(|slices| wire.poll_send(&mut cx, slices)) {
+                Some(Poll::Ready(Ok(sent))) => {
+                    let payload = conn.advance(sent, now);
+                    if payload > 0 {
+                        shard.counters.add(|c| &mut c.bytes_out, payload as u64);
+                        shard.counters.add(|c| &mut c.chunks_out, 1);
+                    }
+                    if self.conn.has_output() {
+                        continue;
+                    }
+                    if !matches!(self.wire.poll_flush(&mut cx), Poll::Ready(Ok(()))) {
+                        return false;
+                    }
+                    self.conn.handle_wake(&mut shard.hub.borrow_mut(), now);
+                }
+                Some(Poll::Pending) => {
+                    self.is_blocked = true;
+                    return false;
+                }
+                // The task will find out what is wrong.
+                Some(Poll::Ready(Err(_))) => return false,
+                None => {
+                    shard.note_event();
+                    shard
+                        .sleepers
+                        .keep_deadline(self.waiter, self.conn.deadline());
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Exit> {
+        if self.has_panicked {
+            return Poll::Ready(Exit::Done);
+        }
         let shard = self.shard.clone();
         let now = shard.now();
         shard.note_event();
@@ -154,6 +235,7 @@ impl Driver {
         let Self { conn, wire, .. } = self;
         match conn.with_output(|slices| wire.poll_send(cx, slices)) {
             Some(Poll::Ready(sent)) => {
+                self.is_blocked = false;
                 let payload = conn.advance(sent?, now);
                 if payload > 0 {
                     shard.counters.add(|c| &mut c.bytes_out, payload as u64);
@@ -164,7 +246,7 @@ impl Driver {
                 }
                 self.settle(cx, now)?;
             }
-            Some(Poll::Pending) => {}
+            Some(Poll::Pending) => self.is_blocked = true,
             None => self.settle(cx, now)?,
         }
         if self.conn.has_request_bytes() {

@@ -53,6 +53,8 @@ const IDLE_BEAT: Duration = Duration::from_millis(100);
 const QUIET_BEATS: u32 = 4;
 /// Events between two beats that make the next event likelier than the next beat.
 const DENSE_EVENTS: u32 = 8;
+/// Sleepers that act at once in one ring; at 10 µs each, a fraction of a frame interval.
+const PROMPT_MAX: usize = 256;
 /// Messages taken from the mailbox before others get a turn.
 const MAIL_MAX: usize = 64;
 
@@ -274,12 +276,31 @@ impl Shard {
         self.epoch
     }
 
-    /// Wakes everyone whose segment changed since the last ring.
+    /// Wakes everyone whose segment changed since the last ring. Who can act at once does so here, while the bytes that it is woken
+    /// for are in the cache; the first [`PROMPT_MAX`] only, so that no ring takes long. What that changes is rung for as well.
     pub(crate) fn ring(&self) {
-        let mut woken = self.woken.borrow_mut();
-        self.hub.borrow_mut().drain_woken(&mut woken);
-        if !woken.is_empty() {
-            self.sleepers.wake(&mut woken);
+        // A ring within a ring leaves its work to the outer one.
+        let Ok(mut woken) = self.woken.try_borrow_mut() else {
+            return;
+        };
+        let mut acted = 0;
+        loop {
+            self.hub.borrow_mut().drain_woken(&mut woken);
+            if woken.is_empty() {
+                return;
+            }
+            for waiter in woken.drain(..) {
+                let is_done = acted < PROMPT_MAX
+                    && self
+                        .sleepers
+                        .prompt(waiter)
+                        .is_some_and(|prompt| prompt.act());
+                if is_done {
+                    acted += 1;
+                } else {
+                    self.sleepers.wake(waiter);
+                }
+            }
         }
     }
 

@@ -1,12 +1,22 @@
 //! Who sleeps on this shard, how to wake it, and when to wake it at the latest.
 //!
+//! A sleeper that can do what it is woken for at once, without its task, says so by being [`Prompt`]: a subscriber to whom a chunk
+//! is to be sent. The bytes are then still in the cache, and no task has to be scheduled for them.
+//!
 //! Hubs name a sleeper by number. Its waker lies here; so does its deadline, in one ordered set that a single timer walks.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 use trickle::{Millis, Waiter};
+
+/// Does what it is woken for at once, when it can.
+pub(crate) trait Prompt {
+    /// Whether all is done, so that its task need not be woken.
+    fn act(&self) -> bool;
+}
 
 /// The sleepers of one shard.
 #[derive(Default)]
@@ -24,6 +34,7 @@ struct Table {
 #[derive(Default)]
 struct Entry {
     waker: Option<Waker>,
+    prompt: Option<Weak<dyn Prompt>>,
     woken: bool,
     deadline: Option<Millis>,
 }
@@ -38,6 +49,22 @@ impl Sleepers {
         table.entries.push(Entry::default());
         Waiter::try_from(table.entries.len() - 1)
             .expect("fewer sleepers than the process may have descriptors")
+    }
+
+    /// Says who can act at once for a sleeper.
+    pub(crate) fn attach(&self, waiter: Waiter, prompt: Weak<dyn Prompt>) {
+        self.table.borrow_mut().entries[waiter as usize].prompt = Some(prompt);
+    }
+
+    /// Who can act at once for a sleeper.
+    pub(crate) fn prompt(&self, waiter: Waiter) -> Option<Rc<dyn Prompt>> {
+        let table = self.table.borrow();
+        table
+            .entries
+            .get(waiter as usize)?
+            .prompt
+            .as_ref()?
+            .upgrade()
     }
 
     /// Forgets a sleeper; its number will be given to another. A wake-up meant for the old one may reach the new one, who
@@ -62,15 +89,12 @@ impl Sleepers {
         {
             entry.waker = Some(waker.clone());
         }
-        // A deadline that moves later is left to fire early and be looked at again: most never fire at all.
-        if let Some(deadline) = deadline
-            && entry.deadline.is_none_or(|known| known > deadline)
-        {
-            if let Some(known) = entry.deadline.replace(deadline) {
-                table.deadlines.remove(&(known, waiter));
-            }
-            table.deadlines.insert((deadline, waiter));
-        }
+        table.keep_deadline(waiter, deadline);
+    }
+
+    /// Notes by when to wake a sleeper whose task sleeps on.
+    pub(crate) fn keep_deadline(&self, waiter: Waiter, deadline: Option<Millis>) {
+        self.table.borrow_mut().keep_deadline(waiter, deadline);
     }
 
     /// Whether the sleeper was woken since this was last asked.
@@ -78,12 +102,9 @@ impl Sleepers {
         std::mem::take(&mut self.table.borrow_mut().entries[waiter as usize].woken)
     }
 
-    /// Wakes those named in `waiters` and empties the list.
-    pub(crate) fn wake(&self, waiters: &mut Vec<Waiter>) {
-        let mut table = self.table.borrow_mut();
-        for waiter in waiters.drain(..) {
-            table.wake(waiter);
-        }
+    /// Wakes a sleeper.
+    pub(crate) fn wake(&self, waiter: Waiter) {
+        self.table.borrow_mut().wake(waiter);
     }
 
     /// Wakes those whose deadline has come.
@@ -109,6 +130,19 @@ impl Sleepers {
 }
 
 impl Table {
+    fn keep_deadline(&mut self, waiter: Waiter, deadline: Option<Millis>) {
+        let entry = &mut self.entries[waiter as usize];
+        // A deadline that moves later is left to fire early and be looked at again: most never fire at all.
+        if let Some(deadline) = deadline
+            && entry.deadline.is_none_or(|known| known > deadline)
+        {
+            if let Some(known) = entry.deadline.replace(deadline) {
+                self.deadlines.remove(&(known, waiter));
+            }
+            self.deadlines.insert((deadline, waiter));
+        }
+    }
+
     fn wake(&mut self, waiter: Waiter) {
         if let Some(entry) = self.entries.get_mut(waiter as usize) {
             entry.woken = true;

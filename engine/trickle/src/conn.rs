@@ -176,6 +176,11 @@ impl<S: Span> Conn<S> {
         }
     }
 
+    /// Whether a segment is being sent, or waited for.
+    pub const fn is_subscribed(&self) -> bool {
+        matches!(self.phase, Phase::Subscribe(_))
+    }
+
     /// Whether something waits to be sent.
     pub fn has_output(&self) -> bool {
         let pending =

@@ -163,6 +163,7 @@ impl Desk {
                 lengths,
                 threads: common.threads.unwrap_or(1).max(1),
                 cpus: common.cpu.clone().unwrap_or_default(),
+                is_busy_polling: common.busy_poll.unwrap_or(false),
                 own_limits: common.own_limits(),
                 sampler: Sampler::attach(self.server_pid, self.target.is_local()),
                 repro: machine::repro(common.seed(), &self.target, self.server_pid),

@@ -177,7 +177,11 @@ impl Running {
             }
             let next_ns = self.due.peek().map_or(u64::MAX, |Reverse((at, ..))| *at);
             self.timer.arm(next_ns.min(now_ns + LOOK_EVERY_NS))?;
-            self.lines.net().wait(&mut events, None)?;
+            let wait_ms = self.meter.wait_ms(LOOK_EVERY_MS);
+            self.lines.net().wait(&mut events, Some(wait_ms))?;
+            if events.iter().all(|event| event.token == TIMER) {
+                self.meter.record_idle(clock::now_ns() - now_ns);
+            }
             for event in events.iter().filter(|event| event.token != TIMER) {
                 self.handle(*event);
             }
@@ -535,3 +539,4 @@ const NEXT: i64 = -1;
 const TIMER: Token = Token::MAX;
 /// What the reader has seen is taken at least so often.
 const LOOK_EVERY_NS: u64 = 20_000_000;
+const LOOK_EVERY_MS: u32 = 20;

@@ -91,6 +91,7 @@ pub(crate) fn outcome() -> Outcome {
             receive_lag: Quantiles::of(&total.own.receive_lag),
             cpu_share_max: 0.31,
             threads: 2,
+            is_busy_polling: false,
         },
         server: Some(server()),
         streams: streams(&mut rng),

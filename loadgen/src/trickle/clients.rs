@@ -211,8 +211,18 @@ impl<A: Audience> Clients<A> {
             self.timer.arm(until_ns)?;
             GLANCE_MS
         };
+        let wait_ms = self
+            .book
+            .meter
+            .as_ref()
+            .map_or(wait_ms, |meter| meter.wait_ms(wait_ms));
         let mut events = std::mem::take(&mut self.events);
         self.wire.net.wait(&mut events, Some(wait_ms))?;
+        if events.iter().all(|event| event.token == TIMER)
+            && let Some(meter) = &mut self.book.meter
+        {
+            meter.record_idle(clock::now_ns() - now_ns);
+        }
         for event in &events {
             if event.token != TIMER {
                 self.handle_event(*event);

@@ -37,6 +37,7 @@ fn run(server: &Orchestrator, sessions: u32, mark: Mark) -> Result<Outcome, Fail
         threads: 2,
         cpus: Vec::new(),
         // Tests share their machine with others: the generator may be late.
+        is_busy_polling: false,
         own_limits: OwnLimits {
             lateness_p99_ms: 1e6,
             cpu_share: 1e6,

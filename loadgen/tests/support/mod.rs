@@ -43,6 +43,7 @@ pub fn carry_out_on(
         lengths: lengths(window),
         threads: 1,
         cpus,
+        is_busy_polling: false,
         own_limits: OwnLimits {
             lateness_p99_ms: 250.0,
             cpu_share: 2.0,
