@@ -293,7 +293,7 @@ fn latencies(text: &mut String, outcome: &Outcome) {
     }
     let _ = writeln!(
         text,
-        "the generator itself, {} threads, {} of a CPU at most",
+        "the generator itself, threads: {}; {} of a CPU at most",
         outcome.own.threads,
         percent(outcome.own.cpu_share_max)
     );
