@@ -186,8 +186,7 @@ impl Clip {
         let mut decoder = decoder()?;
         if making.leaves_alone() && source.is_in_order() {
             // Only to know its size; what cannot be decoded here can be published all the same.
-            let first = decoder.decode(&source.units[0].bytes).ok().flatten();
-            let (width, height) = first.map_or((0, 0), |picture| picture.dimensions());
+            let (width, height) = size_of(&mut decoder, &source.units[0]).unwrap_or_default();
             return Ok(Self {
                 name: name.to_owned(),
                 width,
@@ -241,6 +240,15 @@ pub fn decoder() -> Result<Decoder, Failure> {
     let config = DecoderConfig::new().flush_after_decode(Flush::NoFlush);
     Decoder::with_api_config(OpenH264API::from_source(), config)
         .map_err(|error| Failure::new(format!("openh264: {error}")))
+}
+
+/// Width and height of a key frame, when it can be decoded.
+fn size_of(decoder: &mut Decoder, unit: &Unit) -> Option<(usize, usize)> {
+    if let Some(picture) = decoder.decode(&unit.bytes).ok()? {
+        return Some(picture.dimensions());
+    }
+    let held_back = decoder.flush_remaining().ok()?;
+    held_back.first().map(|picture| picture.dimensions())
 }
 
 /// A file's video.

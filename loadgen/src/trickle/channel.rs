@@ -318,7 +318,21 @@ mod tests {
         );
         // An hour later it is still in time.
         assert_eq!(channels[0].due_ns(3_600 * 30), 3_600 * SECOND);
-        assert_eq!((channels[1].seq_of(59), channels[1].seq_of(60)), (0, 1));
+    }
+
+    #[test]
+    fn segments_begin_at_different_times_and_their_numbers_have_no_gap() {
+        let layout = layout("channels = 4\nrate = 30\nsegment = \"2s\"").unwrap();
+        for (number, channel) in (0..).zip(layout.draw(&target(), 1).unwrap()) {
+            // The first is shorter by as many quarters of a segment.
+            let starts: Vec<u64> = (0..200).filter(|&k| channel.is_segment_start(k)).collect();
+            let second = 60 - 15 * number;
+            assert_eq!(starts[..3], [0, second, second + 60], "channel {number}");
+            for (seq, start) in (0..).zip(starts) {
+                assert_eq!(channel.seq_of(start), seq);
+                assert!(start == 0 || channel.seq_of(start - 1) == seq - 1);
+            }
+        }
     }
 
     #[test]
