@@ -184,8 +184,13 @@ impl Client {
 
     /// Waits for a `100 Continue` and nothing else: the server has taken the request.
     pub(crate) fn await_continue(&mut self) {
+        self.await_continue_within(PATIENCE);
+    }
+
+    /// As [`Client::await_continue`], for one that is not due at once.
+    pub(crate) fn await_continue_within(&mut self, time: Duration) {
         let head = self
-            .any_head(Instant::now() + PATIENCE)
+            .any_head(Instant::now() + time)
             .expect("a provisional response");
         assert_eq!(head.status, 100, "{head:?}");
         self.continues += 1;
