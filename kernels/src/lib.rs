@@ -17,10 +17,12 @@
 extern crate alloc;
 
 pub mod frame;
+pub mod item;
 pub mod plane;
 pub mod psnr;
 pub mod reference;
 
 pub use frame::{Frame, Matrix, Range, SizeError};
+pub use item::{Item, Surface};
 pub use plane::{Plane, PlaneMut};
 pub use reference::{Filter, Scratch};
