@@ -26,9 +26,10 @@ fn a_starved_generator_is_not_believed() {
     let heavy = load(&server, "chunk_size = 32\nrate = 10000\nsubscribers = 1");
     let cpu = first_cpu();
     let hogs = Hogs::start(cpu, 32);
-    let outcome = carry_out_on(&heavy, Duration::from_secs(1), vec![cpu]).expect("an outcome");
+    let outcome =
+        carry_out_on(&heavy, Duration::from_secs(1), vec![cpu], 10.0).expect("an outcome");
     drop(hogs);
-    assert!(!outcome.verdict.is_valid);
+    assert!(!outcome.verdict.is_valid, "{:?}", outcome.own.lateness);
     let reasons = outcome.verdict.reasons.join("; ");
     assert!(
         reasons.contains("the generator was the bottleneck"),
