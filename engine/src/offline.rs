@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
-use gpu::{Backend, Codec, Cpu, Decode, Process};
+use gpu::{Backend, Codec, Cpu, Decode, Process, Step};
 use media::{Demux, Event};
 
 pub use gpu::{Filter, Frame, Psnr, psnr};
@@ -146,7 +146,9 @@ pub fn decode(clip: &[u8], mut show: impl FnMut(i64, &Frame)) -> Result<usize, S
             present(&mut *decoder, &mut pictures, &mut show);
         }
     }
-    decoder.flush(&mut pictures);
+    decoder
+        .flush(&mut pictures)
+        .map_err(|error| error.to_string())?;
     present(&mut *decoder, &mut pictures, &mut show);
     Ok(damaged)
 }
@@ -167,10 +169,12 @@ fn present(
 /// # Errors
 /// When there is no processor.
 pub fn filter(filter: Filter, input: &Frame) -> Result<Frame, String> {
-    let mut processor: Box<dyn Process<Frame> + Send> =
+    let mut processor: Box<dyn Process<Frame>> =
         Cpu.processor().map_err(|error| error.to_string())?;
-    let mut output = Cpu.surface();
-    processor.process(filter, input, &mut output);
+    let mut output = Frame::default();
+    processor
+        .process_one(&Step::Filter(filter), input, &mut output)
+        .map_err(|error| error.to_string())?;
     Ok(output)
 }
 

@@ -1,6 +1,7 @@
 //! From access units to pictures.
 
 use crate::backend::Codec;
+use crate::fault::Fault;
 
 /// Limits on one stream. A stream that asks for more is refused before memory is spent on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,13 +49,39 @@ pub struct Decoded<S> {
 }
 
 /// A decoder of one stream.
+///
+/// Submitting and collecting are two steps, so that a lane can set a device to work on the units of many sessions before it
+/// waits for the first.
 pub trait Decode<S> {
-    /// Decodes one unit and appends the pictures that can now be shown, in display order. It may append pictures
-    /// (those of earlier units) and return an error as well.
-    fn decode(&mut self, unit: Unit<'_>, out: &mut Vec<Decoded<S>>) -> Result<(), Error>;
+    /// Hands one unit over. The work may go on after this returns. When it fails, earlier units' pictures are still to be
+    /// collected.
+    ///
+    /// # Errors
+    /// Why this unit gives no picture.
+    fn submit(&mut self, unit: Unit<'_>) -> Result<(), Error>;
+
+    /// Appends the pictures that can now be shown, in display order, having waited, with a deadline, until those of the
+    /// submitted units are decoded.
+    ///
+    /// # Errors
+    /// When a submitted unit turned out to be damaged, or the device failed. Pictures may have been appended as well.
+    fn collect(&mut self, out: &mut Vec<Decoded<S>>) -> Result<(), Error>;
+
+    /// Submits one unit and collects.
+    ///
+    /// # Errors
+    /// As both. Pictures may have been appended as well.
+    fn decode(&mut self, unit: Unit<'_>, out: &mut Vec<Decoded<S>>) -> Result<(), Error> {
+        let submitted = self.submit(unit);
+        let collected = self.collect(out);
+        submitted.and(collected)
+    }
 
     /// Appends the pictures that were held back for reordering: the stream has ended, or paused.
-    fn flush(&mut self, out: &mut Vec<Decoded<S>>);
+    ///
+    /// # Errors
+    /// When the device failed.
+    fn flush(&mut self, out: &mut Vec<Decoded<S>>) -> Result<(), Error>;
 
     /// Forgets the stream, as after a discontinuity: held pictures are dropped and the next key picture is awaited.
     fn reset(&mut self);
@@ -88,6 +115,9 @@ pub enum Error {
         /// Coded height in pixels.
         height: usize,
     },
+    /// The device failed. What that means for others, [`Fault::is_lost`] says; this decoder cannot go on.
+    #[error(transparent)]
+    Device(#[from] Fault),
     /// The unit is larger than [`Config`] or the decoder allows. It was dropped.
     #[error("{what}: {value} is over the limit of {limit}")]
     UnitTooLarge {
@@ -105,7 +135,7 @@ impl Error {
     pub fn is_fatal(self) -> bool {
         match self {
             Self::Damaged { .. } | Self::AwaitingKey | Self::UnitTooLarge { .. } => false,
-            Self::Unsupported(_) | Self::TooLarge { .. } => true,
+            Self::Unsupported(_) | Self::TooLarge { .. } | Self::Device(_) => true,
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! An encoder never skips a picture, never holds one back and never reorders: one picture in, one access unit out.
 
+use crate::fault::Fault;
+
 /// How a stream is to be encoded. The size comes with the pictures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Config {
@@ -56,18 +58,43 @@ pub struct Encoded {
 }
 
 /// An encoder of one stream.
+///
+/// Submitting and collecting are two steps, as in [`Decode`](crate::Decode), and for the same reason.
 pub trait Encode<S> {
-    /// Encodes one picture and appends its access unit, Annex B, with parameter sets before every key picture.
+    /// Hands one picture over. The work may go on after this returns; the surface may then be used again at once, since
+    /// whatever is submitted later on the same backend runs later.
     ///
-    /// `pts` is in ticks of 90 kHz and rises from call to call. `force_key` makes exactly this picture a key
-    /// picture; so does a picture of another size than the last.
+    /// `pts` is in ticks of 90 kHz and rises from call to call. `force_key` makes exactly this picture a key picture; so does
+    /// a picture of another size than the last.
+    ///
+    /// # Errors
+    /// Why this picture is not encoded. There is nothing to collect for it.
+    fn submit(&mut self, surface: &S, pts: i64, force_key: bool) -> Result<(), Error>;
+
+    /// Appends the access unit of the oldest submitted picture, Annex B, with parameter sets before every key picture, having
+    /// waited for it, with a deadline.
+    ///
+    /// # Errors
+    /// Why that picture was not encoded.
+    ///
+    /// # Panics
+    /// When nothing was submitted that has not been collected.
+    fn collect(&mut self, out: &mut Vec<u8>) -> Result<Encoded, Error>;
+
+    /// Submits one picture and collects it.
+    ///
+    /// # Errors
+    /// As both.
     fn encode(
         &mut self,
         surface: &S,
         pts: i64,
         force_key: bool,
         out: &mut Vec<u8>,
-    ) -> Result<Encoded, Error>;
+    ) -> Result<Encoded, Error> {
+        self.submit(surface, pts, force_key)?;
+        self.collect(out)
+    }
 }
 
 /// Why a picture was not encoded. Nothing was appended, and the next picture is a key picture.
@@ -84,7 +111,10 @@ pub enum Error {
         /// The rule.
         why: &'static str,
     },
-    /// The library or the device failed.
+    /// The library failed.
     #[error("the encoder failed: {0}")]
     Failed(String),
+    /// The device failed. What that means for others, [`Fault::is_lost`] says; this encoder cannot go on.
+    #[error(transparent)]
+    Device(#[from] Fault),
 }

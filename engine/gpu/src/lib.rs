@@ -2,7 +2,8 @@
 //!
 //! A [`Backend`] is one way of doing all three, and its [`Surface`](Backend::Surface) is where its pictures live.
 //! A caller holds surfaces and never looks inside, so that frames of a device that has memory of its own never
-//! leave it. [`Cpu`] is the backend that every build carries; there, a surface is a [`Frame`].
+//! leave it. [`Cpu`] is the backend that every build carries; there, a surface is a [`Frame`]. An [`Open`] opens backends:
+//! a lane has one of its own, and opens another when the device is lost.
 //!
 //! ```text
 //!   Unit { data, pts } --Decode--> Decoded { surface, pts } --Process--> surface --Encode--> bytes, Annex B
@@ -25,6 +26,7 @@ pub mod backend;
 pub mod cpu;
 pub mod decode;
 pub mod encode;
+pub mod fault;
 pub mod probe;
 pub mod process;
 
@@ -34,11 +36,12 @@ mod nal;
 mod reorder;
 mod sps;
 
-pub use backend::{Backend, Codec, Unavailable};
+pub use backend::{Backend, Batching, Codec, Open, Unavailable, Usage};
 pub use cpu::Cpu;
 pub use decode::{Decode, Decoded, Unit};
 pub use encode::{Encode, Encoded};
+pub use fault::Fault;
 pub use kernels::psnr::{Psnr, psnr};
 pub use kernels::{Filter, Frame};
 pub use probe::{Device, Probe, probe};
-pub use process::Process;
+pub use process::{Process, Step, Work};

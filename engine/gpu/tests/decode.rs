@@ -101,7 +101,7 @@ fn a_stream_is_joined_at_its_next_key_picture() {
     for timed in &units[key..] {
         decoder.decode(timed.unit(), &mut out).unwrap();
     }
-    decoder.flush(&mut out);
+    decoder.flush(&mut out).unwrap();
     assert_eq!(out.len(), units.len() - key);
 
     // And again after a reset, by the same rule.
@@ -114,7 +114,7 @@ fn a_stream_is_joined_at_its_next_key_picture() {
     for timed in &units {
         decoder.decode(timed.unit(), &mut out).unwrap();
     }
-    decoder.flush(&mut out);
+    decoder.flush(&mut out).unwrap();
     assert_eq!(out.len(), units.len());
 }
 
@@ -127,7 +127,7 @@ fn one_stream_may_follow_another() {
             decoder.decode(timed.unit(), &mut out).unwrap();
         }
     }
-    decoder.flush(&mut out);
+    decoder.flush(&mut out).unwrap();
     assert_eq!(out.len(), 60 * STREAMS.len());
 }
 

@@ -4,11 +4,11 @@ mod common;
 
 use common::{TICKS, access_units, decode_all, decoder, stream};
 use gpu::encode::{Config, Error};
-use gpu::{Backend, Codec, Cpu, Encode, Filter, Frame, Unit};
+use gpu::{Backend, Codec, Cpu, Encode, Filter, Frame, Step, Unit};
 use kernels::psnr::psnr;
 use kernels::{Matrix, Range};
 
-fn encoder(config: Config) -> Box<dyn Encode<Frame> + Send> {
+fn encoder(config: Config) -> Box<dyn Encode<Frame>> {
     Cpu.encoder(Codec::H264, config).unwrap()
 }
 
@@ -23,8 +23,10 @@ fn clip() -> Vec<Frame> {
 fn filtered(filter: Filter, frames: &[Frame]) -> Vec<Frame> {
     let mut processor = Cpu.processor().unwrap();
     let each = |frame: &Frame| {
-        let mut out = Cpu.surface();
-        processor.process(filter, frame, &mut out);
+        let mut out = Cpu.surface().unwrap();
+        processor
+            .process_one(&Step::Filter(filter), frame, &mut out)
+            .unwrap();
         out
     };
     frames.iter().map(each).collect()

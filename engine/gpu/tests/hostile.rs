@@ -17,13 +17,13 @@ fn survives(decoder: &mut dyn Decode<Frame>, damaged: &[Vec<u8>], whole: &[Timed
             decoder.recycle(picture.surface);
         }
     }
-    decoder.flush(&mut out);
+    decoder.flush(&mut out).unwrap();
     out.clear();
     for timed in whole {
         let result = decoder.decode(timed.unit(), &mut out);
         assert!(result.is_ok(), "{context}: {result:?}");
     }
-    decoder.flush(&mut out);
+    decoder.flush(&mut out).unwrap();
     let pts: Vec<i64> = out.iter().map(|picture| picture.pts).collect();
     let expected: Vec<i64> = (0..whole.len() as i64).map(|i| i * TICKS).collect();
     assert_eq!(pts, expected, "{context}");
@@ -74,7 +74,7 @@ fn parameter_sets_are_remembered() {
             let pts = timed.pts;
             errors += usize::from(decoder.decode(Unit { data: &data, pts }, &mut out).is_err());
         }
-        decoder.flush(&mut out);
+        decoder.flush(&mut out).unwrap();
         // From the damaged picture to the next key picture, and nothing more.
         assert_eq!((errors, out.len()), (13, 47), "{name}");
     }
@@ -106,7 +106,7 @@ fn what_is_lost_is_missed() {
                 let pts = timed.pts;
                 errors += usize::from(decoder.decode(Unit { data: &data, pts }, &mut out).is_err());
             }
-            decoder.flush(&mut out);
+            decoder.flush(&mut out).unwrap();
             // A unit that is gone altogether is missed by the next.
             let missed = 20 - place - usize::from(count == 1);
             assert_eq!(

@@ -147,9 +147,9 @@ impl Lane {
 
 /// One session's codec and filter.
 struct Worker {
-    decoder: Box<dyn Decode<Frame> + Send>,
-    processor: Box<dyn Process<Frame> + Send>,
-    encoder: Box<dyn Encode<Frame> + Send>,
+    decoder: Box<dyn Decode<Frame>>,
+    processor: Box<dyn Process<Frame>>,
+    encoder: Box<dyn Encode<Frame>>,
     filter: Filter,
     filtered: Frame,
     decoded: Vec<Decoded<Frame>>,
@@ -182,7 +182,7 @@ impl Worker {
             processor: backend.processor().map_err(say)?,
             encoder: backend.encoder(Codec::H264, encode).map_err(say)?,
             filter,
-            filtered: backend.surface(),
+            filtered: Frame::default(),
             decoded: Vec::new(),
             held: BTreeMap::new(),
             anchor: None,
@@ -201,7 +201,9 @@ impl Worker {
             Task::Filter(filter) => self.filter = filter,
             Task::Unit(unit) => self.unit(unit, newer_waits, results)?,
             Task::Flush => {
-                self.decoder.flush(&mut self.decoded);
+                self.decoder
+                    .flush(&mut self.decoded)
+                    .map_err(|error| error.to_string())?;
                 self.finish_decoded(Instant::now(), false, results)?;
                 push(results, Outcome::Flushed);
             }
@@ -295,7 +297,12 @@ impl Worker {
             &picture.surface
         } else {
             self.processor
-                .process(self.filter, &picture.surface, &mut self.filtered);
+                .process_one(
+                    &gpu::Step::Filter(self.filter),
+                    &picture.surface,
+                    &mut self.filtered,
+                )
+                .map_err(|error| error.to_string())?;
             &self.filtered
         };
         stamps.processed = Instant::now();

@@ -45,6 +45,8 @@ pub(super) struct Decoder {
     kind: Kind,
     reorder: Reorder<Frame>,
     spare: Vec<Frame>,
+    /// Pictures that can be shown and have not been collected.
+    ready: Vec<Decoded<Frame>>,
     /// The unit as the library is to see it.
     input: Vec<u8>,
     has_slices: bool,
@@ -69,6 +71,7 @@ impl Decoder {
             kind: Kind::default(),
             reorder: Reorder::new(),
             spare: Vec::with_capacity(SPARE_MAX),
+            ready: Vec::new(),
             input: Vec::new(),
             has_slices: false,
             sets: Vec::new(),
@@ -186,13 +189,14 @@ impl Decoder {
         Ok(kind)
     }
 
-    /// Takes a picture and appends what can now be shown.
-    fn keep(&mut self, mut frame: Frame, pts: i64, key: bool, out: &mut Vec<Decoded<Frame>>) {
+    /// Takes a picture and makes ready what can now be shown.
+    fn keep(&mut self, mut frame: Frame, pts: i64, key: bool) {
         frame.range = self.range;
         frame.matrix = self.matrix;
+        let ready = &mut self.ready;
         let late = self
             .reorder
-            .push(pts, frame, key, |pts, frame| out.push(shown(pts, frame)));
+            .push(pts, frame, key, |pts, frame| ready.push(shown(pts, frame)));
         if let Some(frame) = late {
             self.recycle(frame);
         }
@@ -200,7 +204,8 @@ impl Decoder {
 }
 
 impl Decode<Frame> for Decoder {
-    fn decode(&mut self, unit: Unit<'_>, out: &mut Vec<Decoded<Frame>>) -> Result<(), Error> {
+    /// The picture is decoded when this returns.
+    fn submit(&mut self, unit: Unit<'_>) -> Result<(), Error> {
         let mut key = match self.select(unit.data) {
             Ok(key) => key,
             Err(error) => {
@@ -217,7 +222,7 @@ impl Decode<Frame> for Decoder {
             .library
             .decode(&self.input, self.has_slices, unit.pts, spare);
         for (pts, frame) in pictures.into_iter().flatten() {
-            self.keep(frame, pts, key, out);
+            self.keep(frame, pts, key);
             key = false;
         }
         self.sets_unseen = false;
@@ -232,12 +237,20 @@ impl Decode<Frame> for Decoder {
         Ok(())
     }
 
-    fn flush(&mut self, out: &mut Vec<Decoded<Frame>>) {
+    fn collect(&mut self, out: &mut Vec<Decoded<Frame>>) -> Result<(), Error> {
+        out.append(&mut self.ready);
+        Ok(())
+    }
+
+    fn flush(&mut self, out: &mut Vec<Decoded<Frame>>) -> Result<(), Error> {
+        out.append(&mut self.ready);
         self.reorder.drain(|pts, frame| out.push(shown(pts, frame)));
+        Ok(())
     }
 
     fn reset(&mut self) {
         let spare = &mut self.spare;
+        spare.extend(self.ready.drain(..).map(|picture| picture.surface));
         self.reorder.restart(|frame| spare.push(frame));
         spare.truncate(SPARE_MAX);
         self.awaiting_key = true;

@@ -5,6 +5,8 @@
 //!
 //! H.264 in 4:2:0 has even sizes. A picture of odd width or height is encoded without its last column or row.
 
+use std::collections::VecDeque;
+
 use kernels::{Frame, Matrix, Range};
 use openh264::Timestamp;
 use openh264::encoder::{
@@ -27,6 +29,8 @@ const QP_MAX: u8 = 51;
 
 pub(super) struct Encoder {
     config: Config,
+    /// Access units that have not been collected.
+    done: VecDeque<(Encoded, Vec<u8>)>,
     /// The library, once it knows what to encode.
     running: Option<Running>,
 }
@@ -58,6 +62,7 @@ impl Encoder {
         }
         Ok(Self {
             config,
+            done: VecDeque::new(),
             running: None,
         })
     }
@@ -92,13 +97,8 @@ impl Encoder {
 }
 
 impl Encode<Frame> for Encoder {
-    fn encode(
-        &mut self,
-        surface: &Frame,
-        pts: i64,
-        force_key: bool,
-        out: &mut Vec<u8>,
-    ) -> Result<Encoded, Error> {
+    /// The picture is encoded when this returns.
+    fn submit(&mut self, surface: &Frame, pts: i64, force_key: bool) -> Result<(), Error> {
         const TICKS_PER_MS: u64 = 90;
         let shape = Shape::of(surface)?;
         let mut running = match self.running.take() {
@@ -119,14 +119,23 @@ impl Encode<Frame> for Encoder {
                 return Err(Error::Failed("no picture came out".into()));
             }
         };
-        let before = out.len();
-        coded.write_vec(out);
+        let mut unit = Vec::new();
+        coded.write_vec(&mut unit);
+        let bytes = unit.len();
+        self.done.push_back((Encoded { key, bytes }, unit));
         // Only now: an error leaves nothing running, so the next picture starts anew, with a key.
         self.running = Some(running);
-        Ok(Encoded {
-            key,
-            bytes: out.len() - before,
-        })
+        Ok(())
+    }
+
+    fn collect(&mut self, out: &mut Vec<u8>) -> Result<Encoded, Error> {
+        let (encoded, mut unit) = self.done.pop_front().expect("a picture was submitted");
+        if out.is_empty() {
+            std::mem::swap(out, &mut unit);
+        } else {
+            out.append(&mut unit);
+        }
+        Ok(encoded)
     }
 }
 

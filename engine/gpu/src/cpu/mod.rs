@@ -13,9 +13,12 @@ mod wide;
 
 use kernels::Frame;
 
-use crate::backend::{Backend, Codec, Unavailable};
+use std::time::Duration;
+
+use crate::backend::{Backend, Batching, Codec, Open, Unavailable, Usage};
 use crate::decode::{Config as DecodeConfig, Decode};
 use crate::encode::{Config as EncodeConfig, Encode};
+use crate::fault::Fault;
 use crate::process::Process;
 
 const NAME: &str = "cpu";
@@ -24,6 +27,18 @@ const NAME: &str = "cpu";
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cpu;
 
+impl Open for Cpu {
+    type Backend = Self;
+
+    fn name(&self) -> String {
+        NAME.to_owned()
+    }
+
+    fn open(&self) -> Result<Self, Unavailable> {
+        Ok(*self)
+    }
+}
+
 impl Backend for Cpu {
     type Surface = Frame;
 
@@ -31,22 +46,30 @@ impl Backend for Cpu {
         format!("{NAME} ({}, {})", version(), notes())
     }
 
-    fn surface(&self) -> Frame {
-        Frame::default()
+    /// One at a time: a core does nothing faster for having more of it at hand, and the first would wait for the last.
+    fn batching(&self) -> Batching {
+        Batching {
+            units_max: 1,
+            wait: Duration::ZERO,
+        }
+    }
+
+    fn surface(&self) -> Result<Frame, Fault> {
+        Ok(Frame::default())
     }
 
     fn decoder(
         &self,
         codec: Codec,
         config: DecodeConfig,
-    ) -> Result<Box<dyn Decode<Frame> + Send>, Unavailable> {
+    ) -> Result<Box<dyn Decode<Frame>>, Unavailable> {
         match codec {
             Codec::H264 => Ok(Box::new(decode::Decoder::new(config)?)),
-            Codec::H265 => Err(no_codec(codec, "decoder")),
+            _ => Err(no_codec(codec, "decoder")),
         }
     }
 
-    fn processor(&self) -> Result<Box<dyn Process<Frame> + Send>, Unavailable> {
+    fn processor(&self) -> Result<Box<dyn Process<Frame>>, Unavailable> {
         Ok(Box::new(process::Processor::default()))
     }
 
@@ -54,11 +77,15 @@ impl Backend for Cpu {
         &self,
         codec: Codec,
         config: EncodeConfig,
-    ) -> Result<Box<dyn Encode<Frame> + Send>, Unavailable> {
+    ) -> Result<Box<dyn Encode<Frame>>, Unavailable> {
         match codec {
             Codec::H264 => Ok(Box::new(encode::Encoder::new(config)?)),
-            Codec::H265 => Err(no_codec(codec, "encoder")),
+            _ => Err(no_codec(codec, "encoder")),
         }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage::default()
     }
 }
 

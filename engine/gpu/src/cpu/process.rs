@@ -1,8 +1,9 @@
 //! Filters on the CPU: the reference kernels themselves.
 
-use kernels::{Filter, Frame, Scratch, reference};
+use kernels::{Frame, Scratch, reference};
 
-use crate::process::Process;
+use crate::fault::Fault;
+use crate::process::{Process, Step, Work};
 
 #[derive(Default)]
 pub(super) struct Processor {
@@ -10,7 +11,15 @@ pub(super) struct Processor {
 }
 
 impl Process<Frame> for Processor {
-    fn process(&mut self, filter: Filter, input: &Frame, output: &mut Frame) {
-        reference::apply(filter, input, output, &mut self.scratch);
+    fn process(&mut self, batch: &mut [Work<'_, Frame>]) -> Result<(), Fault> {
+        for work in batch {
+            match work.step {
+                Step::Filter(filter) => {
+                    reference::apply(*filter, work.input, work.output, &mut self.scratch);
+                }
+            }
+            work.outcome = Ok(());
+        }
+        Ok(())
     }
 }

@@ -79,7 +79,7 @@ pub fn access_units(data: &[u8]) -> Vec<Vec<u8>> {
     units
 }
 
-pub fn decoder() -> Box<dyn Decode<Frame> + Send> {
+pub fn decoder() -> Box<dyn Decode<Frame>> {
     Cpu.decoder(Codec::H264, decode::Config::default()).unwrap()
 }
 
@@ -90,7 +90,7 @@ pub fn decode_all(units: &[Timed]) -> Vec<Decoded<Frame>> {
     for timed in units {
         decoder.decode(timed.unit(), &mut out).unwrap();
     }
-    decoder.flush(&mut out);
+    decoder.flush(&mut out).unwrap();
     out
 }
 
