@@ -257,12 +257,16 @@ impl link::Engine for Handle {
 /// What this build and machine process frames with, a line each, for the start-up report.
 pub fn backend_report() -> Vec<String> {
     let probe = gpu::probe();
-    probe
-        .devices
-        .iter()
-        .map(|device| match &device.state {
-            Ok(what) => format!("{}: {what}", device.name),
-            Err(why) => format!("{}: not used, {why}", device.name),
-        })
-        .collect()
+    let cuda = probe
+        .driver
+        .err()
+        .map(|why| format!("cuda: not used, {why}"));
+    let devices = probe.devices.iter().map(|device| {
+        let notes = device.notes.join("; ");
+        match &device.trouble {
+            None => format!("{}: {}, {notes}", device.id, device.name),
+            Some(why) => format!("{}: not used, {why}", device.id),
+        }
+    });
+    cuda.into_iter().chain(devices).collect()
 }

@@ -43,5 +43,5 @@ pub use encode::{Encode, Encoded};
 pub use fault::Fault;
 pub use kernels::psnr::{Psnr, psnr};
 pub use kernels::{Filter, Frame};
-pub use probe::{Device, Probe, probe};
+pub use probe::{Ability, Device, Driver, Probe, probe};
 pub use process::{Process, Step, Work};

@@ -22,7 +22,7 @@ use crate::encode::{Config, Encode, Encoded, Error};
 /// The smallest side that the library encodes.
 const SIDE_MIN: usize = 16;
 /// The largest sides, in either orientation.
-const SIDES_MAX: (usize, usize) = (3840, 2160);
+pub(super) const SIDES_MAX: (usize, usize) = (3840, 2160);
 /// The finest quantiser: below it, bits buy nothing that is seen.
 const QP_MIN: u8 = 12;
 const QP_MAX: u8 = 51;

@@ -19,6 +19,7 @@ use crate::backend::{Backend, Batching, Codec, Open, Unavailable, Usage};
 use crate::decode::{Config as DecodeConfig, Decode};
 use crate::encode::{Config as EncodeConfig, Encode};
 use crate::fault::Fault;
+use crate::probe::{Ability, Device};
 use crate::process::Process;
 
 const NAME: &str = "cpu";
@@ -86,6 +87,29 @@ impl Backend for Cpu {
 
     fn usage(&self) -> Usage {
         Usage::default()
+    }
+}
+
+/// The CPU as a probe shows it.
+pub(crate) fn device() -> Device {
+    let ability = |side: usize, bits_max| Ability {
+        codec: Codec::H264,
+        width_max: side as u32,
+        height_max: side as u32,
+        bits_max,
+    };
+    Device {
+        id: NAME.to_owned(),
+        name: version().to_owned(),
+        compute: None,
+        memory_total_bytes: None,
+        memory_free_bytes: None,
+        decode: vec![ability(kernels::frame::DIMENSION_MAX, 10)],
+        encode: vec![ability(encode::SIDES_MAX.0, 8)],
+        decode_engines: None,
+        encode_engines: None,
+        trouble: None,
+        notes: vec![notes().to_owned(), wide()],
     }
 }
 
