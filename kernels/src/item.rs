@@ -3,6 +3,10 @@
 //! `cu/item.cuh` is the same, field by field; a test holds the two together. An address is a number here: this crate
 //! knows no device, and whoever launches says what the addresses mean and keeps what they point to alive.
 
+mod filter;
+
+pub use filter::{SCRATCH_ALIGN, of, plan, scratch_bytes};
+
 /// One NV12 picture: luma rows, then rows of U and V in turn at half size both ways, rounded up.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

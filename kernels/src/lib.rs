@@ -1,5 +1,5 @@
 //! Every frame kernel in plain Rust: the oracle that a device kernel is held to, and the CPU form that runs
-//! where there is no device.
+//! where there is no device. And every device kernel as text, with what a backend needs to launch it: [`Kernel`], [`Item`].
 //!
 //! One [`Frame`] holds one picture. A [`Filter`] names what to do with it, and [`reference::apply`] does it.
 //! The crate names nothing of ours and asks the world for nothing: no runtime, no clock, no device.
@@ -18,11 +18,13 @@ extern crate alloc;
 
 pub mod frame;
 pub mod item;
+pub mod kernel;
 pub mod plane;
 pub mod psnr;
 pub mod reference;
 
 pub use frame::{Frame, Matrix, Range, SizeError};
 pub use item::{Item, Surface};
+pub use kernel::{Grid, Kernel};
 pub use plane::{Plane, PlaneMut};
 pub use reference::{Filter, Scratch};
