@@ -10,7 +10,12 @@
 mod blend;
 mod blur;
 mod edges;
+pub mod half;
+pub mod overlay;
 mod pixelate;
+mod resample;
+pub mod scale;
+pub mod tensor;
 
 use alloc::vec::Vec;
 
@@ -90,6 +95,9 @@ pub struct Scratch {
     sums: Vec<u16>,
     columns: Vec<i16>,
     slopes: Vec<i16>,
+    overlay: overlay::Buffers,
+    scale: scale::Buffers,
+    tensor: tensor::Buffers,
 }
 
 impl Scratch {
