@@ -416,7 +416,6 @@ const CHROMA_ZERO: i32 = 65_536 * 128;
 
 /// 0 to 1; not a number is 0.
 #[inline(always)]
-#[expect(clippy::manual_clamp, reason = "clamp would keep not-a-number")]
 fn clamped(v: f32) -> f32 {
     let v = if v > 0.0 { v } else { 0.0 };
     if v < 1.0 { v } else { 1.0 }
