@@ -4,6 +4,10 @@
 //! knows no device, and whoever launches says what the addresses mean and keeps what they point to alive.
 
 mod filter;
+mod picture;
+mod tensor;
+
+pub use tensor::Precision;
 
 pub use filter::{SCRATCH_ALIGN, of, plan, scratch_bytes};
 

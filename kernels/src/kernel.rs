@@ -74,6 +74,18 @@ kernels! {
     BlurColumns = "blur_columns", [64, 1], words_by_segments;
     /// Squares of one colour.
     Pixelate = "pixelate", [32, 2], chunks_by_squares;
+    /// A picture as a tensor.
+    ToTensor = "to_tensor", [32, 4], columns_by_four_rows;
+    /// A tensor as a picture.
+    FromTensor = "from_tensor", [32, 4], words_by_row_pairs;
+    /// Another size, from four samples an output.
+    ScaleBilinear = "scale_bilinear", [32, 4], words_by_row_pairs;
+    /// A smaller size, from all that an output covers.
+    ScaleArea = "scale_area", [32, 4], squares_of_two;
+    /// A picture laid over another.
+    Overlay = "overlay", [32, 4], squares_under_the_top;
+    /// Sums of squared differences.
+    Psnr = "psnr", [32, 4], chunks_by_sixteen_rows;
 }
 
 impl Kernel {
@@ -132,6 +144,33 @@ fn chunks_by_squares(item: &Item) -> [u32; 2] {
         chroma_bytes(&item.src).div_ceil(16),
         2 * item.src.height.div_ceil(block),
     ]
+}
+
+/// A column of four rows a thread, of the tensor.
+fn columns_by_four_rows(item: &Item) -> [u32; 2] {
+    [item.dst.width, item.dst.height.div_ceil(4)]
+}
+
+/// 4 by 2 luma samples a thread.
+fn words_by_row_pairs(item: &Item) -> [u32; 2] {
+    [item.dst.width.div_ceil(4), item.dst.height.div_ceil(2)]
+}
+
+/// 2 by 2 luma samples a thread.
+fn squares_of_two(item: &Item) -> [u32; 2] {
+    [item.dst.width.div_ceil(2), item.dst.height.div_ceil(2)]
+}
+
+/// The same under the picture on top: at an odd position its `n` pixels touch `n / 2 + 1` squares.
+fn squares_under_the_top(item: &Item) -> [u32; 2] {
+    [item.src.width / 2 + 1, item.src.height / 2 + 1]
+}
+
+/// 16 bytes of 16 rows a thread; the segments of luma and of chroma are apart.
+fn chunks_by_sixteen_rows(item: &Item) -> [u32; 2] {
+    let luma = item.src.height;
+    let segments = luma.div_ceil(16) + luma.div_ceil(2).div_ceil(16);
+    [chroma_bytes(&item.src).div_ceil(16), segments]
 }
 
 /// Bytes of a chroma row, which are at least those of a luma row.

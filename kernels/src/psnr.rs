@@ -30,24 +30,42 @@ impl Psnr {
 
 /// Compares two frames; `None` when their sizes differ or there is nothing to compare.
 pub fn psnr(a: &Frame, b: &Frame) -> Option<Psnr> {
+    of_squares(a.width(), a.height(), squares(a, b)?)
+}
+
+/// The sums of squared differences of luma, blue and red difference; `None` as in [`psnr`]. At most 2^26 · 255² = 2^42.
+pub fn squares(a: &Frame, b: &Frame) -> Option<[u64; 3]> {
     if (a.width(), a.height()) != (b.width(), b.height()) || a.is_empty() {
         return None;
     }
-    let plane = |i: usize| decibels(a.planes()[i], b.planes()[i]);
+    let plane = |i: usize| plane_squares(a.planes()[i], b.planes()[i]);
+    Some([0, 1, 2].map(plane))
+}
+
+/// The likeness of two pictures of this size whose [`squares`] are known; `None` when a side is zero.
+pub fn of_squares(width: usize, height: usize, squares: [u64; 3]) -> Option<Psnr> {
+    if width == 0 || height == 0 {
+        return None;
+    }
+    let luma = (width, height);
+    let chroma = (width.div_ceil(2), height.div_ceil(2));
     Some(Psnr {
-        y: plane(0),
-        u: plane(1),
-        v: plane(2),
+        y: decibels(luma, squares[0]),
+        u: decibels(chroma, squares[1]),
+        v: decibels(chroma, squares[2]),
     })
 }
 
-fn decibels(a: Plane<'_>, b: Plane<'_>) -> f64 {
-    let squares: u64 = a.rows().zip(b.rows()).map(|(a, b)| row_squares(a, b)).sum();
+fn decibels((width, height): (usize, usize), squares: u64) -> f64 {
     if squares == 0 {
         return EQUAL_DB;
     }
-    let samples = (a.width() * a.height()) as f64;
+    let samples = width as f64 * height as f64;
     10.0 * log10(255.0 * 255.0 * samples / squares as f64)
+}
+
+fn plane_squares(a: Plane<'_>, b: Plane<'_>) -> u64 {
+    a.rows().zip(b.rows()).map(|(a, b)| row_squares(a, b)).sum()
 }
 
 /// The sum of squared differences of one row: at most 8192 · 255² = 2^29, so `u32` holds it.
@@ -109,6 +127,9 @@ mod tests {
         assert!((one.y - 48.130_803).abs() < 1e-5, "{one:?}");
         assert_eq!(one.u, EQUAL_DB);
         assert!(one.yuv() > one.y);
+        assert_eq!(squares(&a, &b), Some([64 * 64, 0, 0]));
+        assert_eq!(of_squares(64, 64, [64 * 64, 0, 0]), Some(one));
+        assert!(of_squares(64, 0, [0; 3]).is_none());
         assert!(psnr(&a, &Frame::new(64, 63).unwrap()).is_none());
         assert!(psnr(&Frame::default(), &Frame::default()).is_none());
     }

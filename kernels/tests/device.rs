@@ -4,6 +4,8 @@
 //! - `host`    compiles a kernel once and launches it
 //! - `memory`  the memory of a launch: pictures with padding around them, all of it poisoned
 //! - `filters` the built-in filters
+//! - `tensors` pictures to tensors and back
+//! - `pictures` renditions, overlay and likeness
 //! - `layout`  `item.rs` and `item.cuh` agree field by field
 //!
 //! A C++ compiler (`CXX`, else `c++`) is what building Millstream needs anyway, so its absence is a failure.
@@ -17,3 +19,7 @@ mod host;
 mod layout;
 #[path = "device/memory.rs"]
 mod memory;
+#[path = "device/pictures.rs"]
+mod pictures;
+#[path = "device/tensors.rs"]
+mod tensors;

@@ -106,7 +106,7 @@ fn is_said_in_dst(item: &Item) -> bool {
 
 // === what they are given ===
 
-const SIZES: [(usize, usize); 11] = [
+pub(crate) const SIZES: [(usize, usize); 11] = [
     (1, 1),
     (1, 2),
     (2, 1),
@@ -121,7 +121,7 @@ const SIZES: [(usize, usize); 11] = [
 ];
 
 /// Aligned as a device's allocator does, tight, and as awkward as can be.
-const PLACES: [Place; 5] = [
+pub(crate) const PLACES: [Place; 5] = [
     Place {
         offset: 0,
         padding: 0,
@@ -221,7 +221,7 @@ fn works(filter: BoxedStrategy<Filter>) -> impl Strategy<Value = Work> {
 }
 
 /// Noise of all values, or of 0 and 255 alone, which are the largest gradients and sums; either range by the seed.
-fn noise(width: usize, height: usize, seed: u64, is_extreme: bool) -> Frame {
+pub(crate) fn noise(width: usize, height: usize, seed: u64, is_extreme: bool) -> Frame {
     let mut frame = Frame::new(width, height).expect("a size that a frame can have");
     frame.range = if seed.is_multiple_of(2) {
         Range::Limited
