@@ -15,8 +15,13 @@ HELPER float unit(float v) {
     return v < 1.0f ? v : 1.0f;
 }
 
-// The whole part of a number of 0 to 256, at most 255.
-HELPER u32 truncated(float x) { return at_most(static_cast<u32>(static_cast<int>(x)), 255); }
+// The whole number nearest to one of 0 to 255, of two the even: the last place of a float of 2^23 is 1.
+HELPER u32 nearest(float x) { return bits_of(x + 8388608.0f) & 0xff; }
+
+HELPER u32 chroma_of(float difference, float k) {
+    const float x = difference * k + 128.0f;
+    return nearest(x < 255.0f ? x : 255.0f);
+}
 
 HELPER float number_at(const Item& item, u64 at) {
     return item.ints[0] != 0 ? float_from_half(__ldg(reinterpret_cast<const u16*>(item.aux) + at))
@@ -30,7 +35,7 @@ extern "C" __global__ void from_tensor(const Item* items) {
     if (left >= dst.width || row >= chroma_rows(dst)) {
         return;
     }
-    const float offset = (dst.full_range ? 0.0f : 16.0f) + 0.5f;
+    const float black = dst.full_range ? 0.0f : 16.0f;
     const float span = item.floats[9], ku = item.floats[10], kv = item.floats[11];
 
     u32 luma[2] = {0, 0}, chroma = 0;
@@ -53,13 +58,13 @@ extern "C" __global__ void from_tensor(const Item* items) {
                 l[i][j] = (item.floats[6] * colour[0] + item.floats[7] * colour[1]) + item.floats[8] * colour[2];
                 b[i][j] = colour[2];
                 r[i][j] = colour[0];
-                luma[i] |= truncated(l[i][j] * span + offset) << (8 * (2 * pair + j));
+                luma[i] |= nearest(l[i][j] * span + black) << (8 * (2 * pair + j));
             }
         }
-        const float lights = (l[0][0] + l[0][1]) + (l[1][0] + l[1][1]);
-        const float blues = (b[0][0] + b[0][1]) + (b[1][0] + b[1][1]);
-        const float reds = (r[0][0] + r[0][1]) + (r[1][0] + r[1][1]);
-        const u32 u = truncated((blues - lights) * ku + 128.5f), v = truncated((reds - lights) * kv + 128.5f);
+        const float lights = (l[0][0] + l[1][0]) + (l[0][1] + l[1][1]);
+        const float blues = (b[0][0] + b[1][0]) + (b[0][1] + b[1][1]);
+        const float reds = (r[0][0] + r[1][0]) + (r[0][1] + r[1][1]);
+        const u32 u = chroma_of(blues - lights, ku), v = chroma_of(reds - lights, kv);
         chroma |= (u | v << 8) << (16 * pair);
     }
     store_4(row_to(dst, false, 2 * row) + left, luma[0], dst.width - left);

@@ -119,7 +119,13 @@ fn the_largest_sums_do_not_overflow() {
     // 8192 to 8191: nothing divides both, so the weights are as large as they can be along that axis.
     let mut scratch = Scratch::new();
     let mut dst = Frame::default();
-    for (size, to) in [((8192, 3), (8191, 2)), ((3, 8192), (2, 8191))] {
+    // 257 rows are the most, and 258 the fewest, whose columns are added up in 16 bits and in 32.
+    for (size, to) in [
+        ((8192, 3), (8191, 2)),
+        ((3, 8192), (2, 8191)),
+        ((5, 257), (3, 256)),
+        ((5, 258), (3, 257)),
+    ] {
         let mut src = noise(size.0, size.1, 7);
         area(&src, to.0, to.1, &mut dst, &mut scratch).unwrap();
         assert!(dst == area_twin(&src, to.0, to.1));

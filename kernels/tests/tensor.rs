@@ -442,7 +442,7 @@ fn from_tensor_twin(tensor: &[f32], spec: &FromTensor, range: Range, matrix: Mat
         (wr as f32 * value(0, x, y) + wg as f32 * value(1, x, y)) + wb as f32 * value(2, x, y)
     };
     let four = |q: &dyn Fn(usize, usize) -> f32, x: usize, y: usize| {
-        (q(2 * x, 2 * y) + q(2 * x + 1, 2 * y)) + (q(2 * x, 2 * y + 1) + q(2 * x + 1, 2 * y + 1))
+        (q(2 * x, 2 * y) + q(2 * x, 2 * y + 1)) + (q(2 * x + 1, 2 * y) + q(2 * x + 1, 2 * y + 1))
     };
     let mut dst = Frame::new(width, height).unwrap();
     (dst.range, dst.matrix) = (range, matrix);
@@ -451,10 +451,12 @@ fn from_tensor_twin(tensor: &[f32], spec: &FromTensor, range: Range, matrix: Mat
             for (x, p) in row.iter_mut().enumerate() {
                 let l = four(&light, x, y);
                 *p = match index {
-                    0 => light(x, y) * luma as f32 + (black as f32 + 0.5),
-                    1 => (four(&|x, y| value(2, x, y), x, y) - l) * ku + 128.5,
-                    _ => (four(&|x, y| value(0, x, y), x, y) - l) * kv + 128.5,
-                } as u8;
+                    0 => light(x, y) * luma as f32 + black as f32,
+                    1 => (four(&|x, y| value(2, x, y), x, y) - l) * ku + 128.0,
+                    _ => (four(&|x, y| value(0, x, y), x, y) - l) * kv + 128.0,
+                }
+                .min(255.0)
+                .round_ties_even() as u8;
             }
         }
     }

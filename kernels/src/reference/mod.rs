@@ -6,6 +6,8 @@
 //!
 //! Invariants: `dst` takes the size, range and matrix of `src`; a parameter out of range is brought into it by
 //! [`Filter::clamped`] and not refused; nothing is allocated once [`Scratch`] has seen the largest frame.
+//!
+//! Beside the filters, with parameters that are checked and refused: [`tensor`], [`scale`] and [`overlay`].
 
 mod blend;
 mod blur;

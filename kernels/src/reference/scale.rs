@@ -121,7 +121,18 @@ pub fn area(
     }
     shape(src, width, height, dst)?;
     for (from, to) in src.planes().into_iter().zip(dst.planes_mut()) {
-        area_plane(from, to, &mut scratch.scale);
+        let Buffers {
+            narrow,
+            wide,
+            covers,
+            ..
+        } = &mut scratch.scale;
+        let down = Ratio::new(from.height(), to.height());
+        if down.from <= NARROW_MAX {
+            area_plane(from, to, down, narrow, covers);
+        } else {
+            area_plane(from, to, down, wide, covers);
+        }
     }
     Ok(())
 }
@@ -133,7 +144,8 @@ pub(super) struct Buffers {
     chroma: Axis,
     line: Line,
     samples: Vec<i32>,
-    columns: Vec<u32>,
+    narrow: Vec<u16>,
+    wide: Vec<u32>,
     covers: Vec<Cover>,
 }
 
@@ -201,31 +213,66 @@ impl Ratio {
     }
 }
 
-fn area_plane(src: Plane<'_>, mut dst: PlaneMut<'_>, buffers: &mut Buffers) {
+/// The sum of a column, its weights adding up to at most `NARROW_MAX` in 16 bits, to 8192 in 32.
+trait Sum: Copy + Default + Into<u64> {
+    fn product(weight: u16, p: u8) -> Self;
+    fn plus(self, other: Self) -> Self;
+}
+
+impl Sum for u16 {
+    #[inline(always)]
+    fn product(weight: u16, p: u8) -> Self {
+        weight * Self::from(p)
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+}
+
+impl Sum for u32 {
+    #[inline(always)]
+    fn product(weight: u16, p: u8) -> Self {
+        Self::from(weight) * Self::from(p)
+    }
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self + other
+    }
+}
+
+/// 257 samples of 255 are 65 535.
+const NARROW_MAX: u32 = 257;
+
+fn area_plane<T: Sum>(
+    src: Plane<'_>,
+    mut dst: PlaneMut<'_>,
+    down: Ratio,
+    columns: &mut Vec<T>,
+    covers: &mut Vec<Cover>,
+) {
     let across = Ratio::new(src.width(), dst.width());
-    let down = Ratio::new(src.height(), dst.height());
     let divider = Divider::new(across.from * down.from);
-    let columns = first(&mut buffers.columns, src.width());
-    buffers.covers.clear();
-    (buffers.covers).extend((0..dst.width()).map(|x| across.cover(x)));
+    let columns = first(columns, src.width());
+    covers.clear();
+    covers.extend((0..dst.width()).map(|x| across.cover(x)));
     for (y, out) in dst.rows_mut().enumerate() {
         sum_rows(src, down, y, columns);
         match (across.from, across.to) {
-            (1, 1) => periodic::<1, 1>(columns, divider, out),
-            (2, 1) => periodic::<2, 1>(columns, divider, out),
-            (3, 1) => periodic::<3, 1>(columns, divider, out),
-            (3, 2) => periodic::<3, 2>(columns, divider, out),
-            (4, 3) => periodic::<4, 3>(columns, divider, out),
-            (9, 4) => periodic::<9, 4>(columns, divider, out),
-            _ => any(columns, &buffers.covers, across.to, divider, out),
+            (1, 1) => periodic::<T, 1, 1>(columns, divider, out),
+            (2, 1) => periodic::<T, 2, 1>(columns, divider, out),
+            (3, 1) => periodic::<T, 3, 1>(columns, divider, out),
+            (3, 2) => periodic::<T, 3, 2>(columns, divider, out),
+            (4, 3) => periodic::<T, 4, 3>(columns, divider, out),
+            (9, 4) => periodic::<T, 9, 4>(columns, divider, out),
+            _ => any(columns, covers, across.to, divider, out),
         }
     }
 }
 
-/// `columns[x]` is the sum of `wy · p` of column `x`: at most 255 · 8192, so 32 bits.
-fn sum_rows(src: Plane<'_>, down: Ratio, y: usize, columns: &mut [u32]) {
+/// `columns[x]` is the sum of `wy · p` of column `x`.
+fn sum_rows<T: Sum>(src: Plane<'_>, down: Ratio, y: usize, columns: &mut [T]) {
     let cover = down.cover(y);
-    columns.fill(0);
     for row in cover.first..cover.end {
         let mut weight = down.to;
         if row == cover.first {
@@ -234,39 +281,47 @@ fn sum_rows(src: Plane<'_>, down: Ratio, y: usize, columns: &mut [u32]) {
         if row + 1 == cover.end {
             weight -= cover.cut_last;
         }
-        // At most 8192, and `p` at most 255: the product of two 16-bit numbers.
         let weight = weight as u16;
-        for (sum, p) in columns.iter_mut().zip(src.row(row as usize)) {
-            *sum += u32::from(weight) * u32::from(*p);
+        let samples = columns.iter_mut().zip(src.row(row as usize));
+        if row == cover.first {
+            samples.for_each(|(sum, p)| *sum = T::product(weight, *p));
+        } else {
+            samples.for_each(|(sum, p)| *sum = sum.plus(T::product(weight, *p)));
         }
     }
 }
 
 /// Any ratio: whole samples first, then what is cut off either end.
-fn any(columns: &[u32], covers: &[Cover], to: u32, divider: Divider, out: &mut [u8]) {
+fn any<T: Sum>(columns: &[T], covers: &[Cover], to: u32, divider: Divider, out: &mut [u8]) {
     for (out, cover) in out.iter_mut().zip(covers) {
         let covered = &columns[cover.first as usize..cover.end as usize];
         let [head, .., tail] = covered else {
-            *out = divider.round(u64::from(covered[0]) * u64::from(to));
+            // One sample makes one, whole: the sizes are equal.
+            *out = divider.round(covered[0].into() * u64::from(to));
             continue;
         };
-        let whole: u64 = covered.iter().map(|&c| u64::from(c)).sum();
-        let cut = u64::from(*head) * u64::from(cover.cut_first)
-            + u64::from(*tail) * u64::from(cover.cut_last);
+        let whole: u64 = covered.iter().map(|&c| c.into()).sum();
+        let (head, tail): (u64, u64) = ((*head).into(), (*tail).into());
+        let cut = head * u64::from(cover.cut_first) + tail * u64::from(cover.cut_last);
         *out = divider.round(whole * u64::from(to) - cut);
     }
 }
 
 /// The ratios of common ladders: `TO` outputs of `FROM` samples, again and again, with weights that the compiler knows.
 #[inline(always)]
-fn periodic<const FROM: usize, const TO: usize>(columns: &[u32], divider: Divider, out: &mut [u8]) {
+fn periodic<T: Sum, const FROM: usize, const TO: usize>(
+    columns: &[T],
+    divider: Divider,
+    out: &mut [u8],
+) {
     for (from, out) in columns.chunks_exact(FROM).zip(out.chunks_exact_mut(TO)) {
         for (x, out) in out.iter_mut().enumerate() {
             let (begin, finish) = (x * FROM, (x + 1) * FROM);
             let mut sum = 0;
             for (i, c) in from.iter().enumerate() {
                 let (left, right) = (begin.max(i * TO), finish.min((i + 1) * TO));
-                sum += u64::from(*c) * right.saturating_sub(left) as u64;
+                let c: u64 = (*c).into();
+                sum += c * right.saturating_sub(left) as u64;
             }
             *out = divider.round(sum);
         }

@@ -44,21 +44,26 @@
 //! ```text
 //!   c = t · scale[c] + mean[c]         then clamped to 0 to 1; not a number is 0          c: r, g, b
 //!   l = (Kr · r + Kg · g) + Kb · b
-//!   Y = trunc(l · S + (o + 0.5))                                     S = 219, o = 16 (full range: 255, 0)
+//!   Y = rint(l · S + o)                                              S = 219, o = 16 (full range: 255, 0)
 //!
 //!   of the four pixels of a chroma sample, one beyond the edge being the nearest inside, q = l, b and r each:
-//!   Q = (q[0,0] + q[0,1]) + (q[1,0] + q[1,1])
-//!   U = min(255, trunc((B - L) · ku + 128.5))                        ku = C / (8 (1 - Kb))     C = 224 (255)
-//!   V = min(255, trunc((R - L) · kv + 128.5))                        kv = C / (8 (1 - Kr))
+//!   Q = (q[0,0] + q[1,0]) + (q[0,1] + q[1,1])                        [row, column]: first down, then along
+//!   U = rint(min((B - L) · ku + 128, 255))                           ku = C / (8 (1 - Kb))     C = 224 (255)
+//!   V = rint(min((R - L) · kv + 128, 255))                           kv = C / (8 (1 - Kr))
+//!
+//!   rint(x): the nearest whole number, of two the even one, which is what is left in the low bits of x + 2^23
 //! ```
 //!
 //! where the 8 is the 2 of the definition times the four pixels.
 
+mod from;
+mod to;
+
 use alloc::vec::Vec;
 use core::fmt;
 
-use super::resample::{Axis, Line, Walk};
-use super::{Scratch, first, half};
+use super::resample::{Axis, Line};
+use super::{Scratch, half};
 use crate::frame::{DIMENSION_MAX, Frame, Matrix, Range, SizeError};
 
 /// A rectangle of a picture, in its pixels. Any position will do, odd ones too.
@@ -158,7 +163,7 @@ pub fn to_tensor_f32(
     out: &mut [f32],
     scratch: &mut Scratch,
 ) -> Result<(), TensorError> {
-    to_tensor(src, spec, out, &mut scratch.tensor)
+    to::to_tensor(src, spec, out, &mut scratch.tensor)
 }
 
 /// Fills `out`, whose numbers are the bits of halves, from `src`.
@@ -168,7 +173,7 @@ pub fn to_tensor_f16(
     out: &mut [u16],
     scratch: &mut Scratch,
 ) -> Result<(), TensorError> {
-    to_tensor(src, spec, out, &mut scratch.tensor)
+    to::to_tensor(src, spec, out, &mut scratch.tensor)
 }
 
 /// Makes `dst` the picture that `tensor` holds; `dst` keeps its range and matrix. On error it is as it was.
@@ -178,7 +183,7 @@ pub fn from_tensor_f32(
     dst: &mut Frame,
     scratch: &mut Scratch,
 ) -> Result<(), TensorError> {
-    from_tensor(tensor, spec, dst, &mut scratch.tensor)
+    from::from_tensor(tensor, spec, dst, &mut scratch.tensor)
 }
 
 /// Makes `dst` the picture that `tensor`, the bits of halves, holds. See [`from_tensor_f32`].
@@ -188,7 +193,7 @@ pub fn from_tensor_f16(
     dst: &mut Frame,
     scratch: &mut Scratch,
 ) -> Result<(), TensorError> {
-    from_tensor(tensor, spec, dst, &mut scratch.tensor)
+    from::from_tensor(tensor, spec, dst, &mut scratch.tensor)
 }
 
 // === specifications ===
@@ -285,7 +290,7 @@ pub(crate) fn from_rgb(matrix: Matrix, range: Range, height: usize) -> [f32; 6] 
 /// Pictures of at least this many lines are taken to be BT.709.
 const HIGH_DEFINITION_LINES: usize = 720;
 
-// === the two passes ===
+// === what both passes use ===
 
 /// Rows that the passes work in, kept from frame to frame.
 #[derive(Clone, Debug, Default)]
@@ -326,183 +331,9 @@ impl Element for u16 {
     }
 }
 
-fn to_tensor<T: Element>(
-    src: &Frame,
-    spec: &ToTensor,
-    out: &mut [T],
-    buffers: &mut Buffers,
-) -> Result<(), TensorError> {
-    spec.check(src.width(), src.height())?;
-    let (width, height) = (spec.width, spec.height);
-    check_len(width, height, out.len())?;
-
-    let crop = spec.crop;
-    let [across, across_chroma] = walks(crop.x, crop.width, width);
-    let [down, down_chroma] = walks(crop.y, crop.height, height);
-    buffers.luma.set(across, width);
-    buffers.chroma.set(across_chroma, width);
-    let planes = [
-        (src.y(), &buffers.luma, across, down),
-        (src.u(), &buffers.chroma, across_chroma, down_chroma),
-        (src.v(), &buffers.chroma, across_chroma, down_chroma),
-    ];
-    let colours = Colours {
-        black: 65_536 * i32::from(black(src.range)),
-        k: to_rgb(src.matrix, src.range, src.height()),
-        mean: spec.mean,
-        scale: spec.scale,
-    };
-    let (red, rest) = out.split_at_mut(width * height);
-    let (green, blue) = rest.split_at_mut(width * height);
-    let rows = red
-        .chunks_exact_mut(width)
-        .zip(green.chunks_exact_mut(width))
-        .zip(blue.chunks_exact_mut(width));
-    for (y, ((red, green), blue)) in rows.enumerate() {
-        for ((plane, axis, across, down), samples) in planes.iter().zip(&mut buffers.samples) {
-            let (index, weight) = down.tap(y);
-            let below = (index + 1).min(down.last as usize);
-            let columns = across.first as usize..=across.last as usize;
-            buffers.line.blend(
-                &plane.row(index)[columns.clone()],
-                &plane.row(below)[columns],
-                weight,
-            );
-            axis.row(&buffers.line, first(samples, width));
-        }
-        let [y, u, v] = &buffers.samples;
-        colours.row([&y[..width], &u[..width], &v[..width]], red, green, blue);
-    }
-    Ok(())
-}
-
-/// Along one axis: luma, chroma.
-pub(super) fn walks(start: usize, len: usize, out: usize) -> [Walk; 2] {
-    let (start, len, out) = (start as u32, len as u32, out as u32);
-    [1, 2].map(|shrink| Walk {
-        base: 2 * start * out,
-        step: len,
-        denominator: 2 * shrink * out,
-        first: start / shrink,
-        last: (start + len - 1) / shrink,
-    })
-}
-
-struct Colours {
-    black: i32,
-    k: [f32; 5],
-    mean: [f32; 3],
-    scale: [f32; 3],
-}
-
-impl Colours {
-    fn row<T: Element>(&self, from: [&[i32]; 3], red: &mut [T], green: &mut [T], blue: &mut [T]) {
-        let [ky, kr, kgu, kgv, kb] = self.k;
-        let store = |c: usize, v: f32| T::of((clamped(v) - self.mean[c]) * self.scale[c]);
-        let samples = from[0].iter().zip(from[1]).zip(from[2]);
-        let pixels = red.iter_mut().zip(green).zip(blue);
-        for (((red, green), blue), ((y, u), v)) in pixels.zip(samples) {
-            let l = (y - self.black) as f32 * ky;
-            let u = (u - CHROMA_ZERO) as f32;
-            let v = (v - CHROMA_ZERO) as f32;
-            *red = store(0, l + v * kr);
-            *green = store(1, (l - u * kgu) - v * kgv);
-            *blue = store(2, l + u * kb);
-        }
-    }
-}
-
-const CHROMA_ZERO: i32 = 65_536 * 128;
-
 /// 0 to 1; not a number is 0.
 #[inline(always)]
 fn clamped(v: f32) -> f32 {
     let v = if v > 0.0 { v } else { 0.0 };
     if v < 1.0 { v } else { 1.0 }
-}
-
-fn from_tensor<T: Element>(
-    tensor: &[T],
-    spec: &FromTensor,
-    dst: &mut Frame,
-    buffers: &mut Buffers,
-) -> Result<(), TensorError> {
-    spec.check()?;
-    let (width, height) = (spec.width, spec.height);
-    check_len(width, height, tensor.len())?;
-    let (range, matrix) = (dst.range, dst.matrix);
-    dst.reset(width, height).map_err(TensorError::Size)?;
-    (dst.range, dst.matrix) = (range, matrix);
-
-    let k = from_rgb(matrix, range, height);
-    let offset = f32::from(black(range)) + 0.5;
-    let [upper, lower] = &mut buffers.rows;
-    let [mut luma, mut u, mut v] = dst.planes_mut();
-    let chroma = u.rows_mut().zip(v.rows_mut());
-    for (row, (u, v)) in (0..height).step_by(2).zip(chroma) {
-        read(tensor, spec, k, row, upper);
-        write_luma(&upper[0], k[3], offset, luma.row_mut(row));
-        let below = if row + 1 < height {
-            read(tensor, spec, k, row + 1, lower);
-            write_luma(&lower[0], k[3], offset, luma.row_mut(row + 1));
-            &*lower
-        } else {
-            &*upper
-        };
-        let sums = |q: usize| [&upper[q][..width], &below[q][..width]];
-        write_chroma(sums(1), sums(0), k[4], u);
-        write_chroma(sums(2), sums(0), k[5], v);
-    }
-    Ok(())
-}
-
-/// Luma, blue and red of one row of the tensor.
-fn read<T: Element>(
-    tensor: &[T],
-    spec: &FromTensor,
-    k: [f32; 6],
-    row: usize,
-    rows: &mut [Vec<f32>; 3],
-) {
-    let width = spec.width;
-    let plane = |c: usize| &tensor[(c * spec.height + row) * width..][..width];
-    let value = |c: usize, t: &T| clamped(t.number() * spec.scale[c] + spec.mean[c]);
-    let [l, b, r] = rows.each_mut().map(|row| first(row, width));
-    let from = plane(0).iter().zip(plane(1)).zip(plane(2));
-    for (((l, b), r), ((red, green), blue)) in l.iter_mut().zip(b).zip(r).zip(from) {
-        let (red, green, blue) = (value(0, red), value(1, green), value(2, blue));
-        *l = (k[0] * red + k[1] * green) + k[2] * blue;
-        (*b, *r) = (blue, red);
-    }
-}
-
-fn write_luma(l: &[f32], span: f32, offset: f32, out: &mut [u8]) {
-    for (out, l) in out.iter_mut().zip(l) {
-        *out = truncated(l * span + offset);
-    }
-}
-
-/// `q` is blue or red, `l` luma; both of two rows.
-fn write_chroma(q: [&[f32]; 2], l: [&[f32]; 2], k: f32, out: &mut [u8]) {
-    let one = |q: f32, l: f32| truncated((q - l) * k + 128.5);
-    let sum = |above: &[f32], below: &[f32]| (above[0] + above[1]) + (below[0] + below[1]);
-    let above = q[0].chunks_exact(2).zip(l[0].chunks_exact(2));
-    let below = q[1].chunks_exact(2).zip(l[1].chunks_exact(2));
-    for (out, ((qa, la), (qb, lb))) in out.iter_mut().zip(above.zip(below)) {
-        *out = one(sum(qa, qb), sum(la, lb));
-    }
-    let width = q[0].len();
-    if width % 2 == 1 {
-        let last = |rows: [&[f32]; 2]| {
-            let [a, b] = rows.map(|row| row[width - 1]);
-            (a + a) + (b + b)
-        };
-        out[width / 2] = one(last(q), last(l));
-    }
-}
-
-/// The whole part of a number of 0 to 256, at most 255. Through `i32`, whose conversion is one instruction for four.
-#[inline(always)]
-fn truncated(x: f32) -> u8 {
-    (x as i32).min(255) as u8
 }
