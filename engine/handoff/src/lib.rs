@@ -1,11 +1,15 @@
 //! How bytes and sockets change hands: the data plane's first unsafe crate.
 //!
 //! - [`page`]: pages carved from one region; one writer each, any number of readers, on one thread.
-//! - [`socket`]: a socket that changes owners, and gathered writes on one.
 //! - [`ring`]: a bounded lock-free queue from any thread to one, with a bell that is rung once a batch.
+//! - [`bell`]: what wakes a sleeper of any kind, for any number of queues.
+//! - [`socket`]: a socket that changes owners, and gathered writes on one.
+//!
 //!
 //! Everything here is small enough to be read in one sitting, and every unsafe block says why it is needed and why it holds.
 
+pub mod bell;
 pub mod page;
 pub mod ring;
 pub mod socket;
+mod sync;
