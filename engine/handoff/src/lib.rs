@@ -1,6 +1,8 @@
 //! How bytes and sockets change hands: the data plane's first unsafe crate.
 //!
+//! - [`region`]: memory that stays where it is, whoever supplies it: heap, huge pages, memfd, CUDA-pinned.
 //! - [`page`]: pages carved from one region; one writer each, any number of readers, on one thread.
+//! - [`slot`]: equal parts of a region, each with one owner at a time, on any thread.
 //! - [`ring`]: a bounded lock-free queue from any thread to one, with a bell that is rung once a batch.
 //! - [`bell`]: what wakes a sleeper of any kind, for any number of queues.
 //! - [`socket`]: a socket that changes owners, and gathered writes on one.
@@ -9,7 +11,10 @@
 //! Everything here is small enough to be read in one sitting, and every unsafe block says why it is needed and why it holds.
 
 pub mod bell;
+mod free;
 pub mod page;
+pub mod region;
 pub mod ring;
+pub mod slot;
 pub mod socket;
 mod sync;

@@ -14,6 +14,7 @@
 //! - A page goes back to the slab when its `PageMut` and its last [`Span`] are gone, and not before.
 //! - All of it stays on one thread: counts are plain cells, and nothing here is `Send`.
 //! - The region is as large as the slab may ever be. The system backs its pages with memory when they are first written.
+//! - The region lives as long as the last page, span or slab of it, and is freed then.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -21,12 +22,16 @@ use std::ops::{Deref, Range};
 use std::ptr::NonNull;
 use std::rc::Rc;
 
+use crate::region::Region;
+
 /// Bytes of a large page.
 pub const LARGE: usize = 64 << 10;
 /// Bytes of a small page.
 pub const SMALL: usize = 4 << 10;
 /// Small pages in a large one.
 const SPLIT: usize = LARGE / SMALL;
+/// So many large pages have so many small ones as a u32 can number.
+const PAGES_MAX: usize = u32::MAX as usize / SPLIT;
 
 const _: () = {
     assert!(LARGE.is_multiple_of(SMALL));
@@ -47,7 +52,7 @@ pub enum Size {
 pub struct Slab(Rc<Inner>);
 
 struct Inner {
-    base: NonNull<u8>,
+    region: Region,
     large_pages: usize,
     /// How many hold on to a page: its `PageMut` and its spans. Indexed by small page; a large page uses its first.
     holders: Box<[Cell<u32>]>,
@@ -68,13 +73,23 @@ struct Free {
 }
 
 impl Slab {
-    /// A slab of at most `bytes`, rounded down to whole large pages, at least one.
+    /// A slab of at most `bytes` of the heap, rounded down to whole large pages, at least one.
+    ///
+    /// # Panics
+    /// When there is no room for it.
     pub fn new(bytes: usize) -> Self {
-        let large_pages = (bytes / LARGE).clamp(1, u32::MAX as usize / SPLIT);
-        let region: Box<[u8]> = vec![0; large_pages * LARGE].into_boxed_slice();
-        let base = NonNull::from(Box::leak(region)).cast::<u8>();
+        let large_pages = (bytes / LARGE).clamp(1, PAGES_MAX);
+        match Region::heap(large_pages * LARGE) {
+            Ok(region) => Self::over(region),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// A slab of the whole large pages that fit into the region; without any, if it is smaller than one.
+    pub fn over(region: Region) -> Self {
+        let large_pages = (region.len() / LARGE).min(PAGES_MAX);
         Self(Rc::new(Inner {
-            base,
+            region,
             large_pages,
             holders: vec![Cell::new(0); large_pages * SPLIT].into_boxed_slice(),
             free: RefCell::new(Free {
@@ -220,16 +235,6 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        let region =
-            std::ptr::slice_from_raw_parts_mut(self.base.as_ptr(), self.large_pages * LARGE);
-        // SAFETY: needed to free what `Slab::new` leaked. `base` came from a boxed slice of exactly this length, and every
-        // `PageMut` and `Span` holds an `Rc` of this `Inner`, so none of them is left to look at it.
-        drop(unsafe { Box::from_raw(region) });
-    }
-}
-
 /// A page's identity, shared by its writer and its spans; counted by hand, so cloning is explicit.
 struct Page {
     slab: Rc<Inner>,
@@ -253,7 +258,12 @@ impl Page {
         debug_assert!(offset <= self.size.bytes());
         // SAFETY: needed to address a byte by page number and offset. `slot` was handed out by this slab and `offset` stays
         // within the page, so the sum lies within the region that `base` points to, or one past its end; it is one allocation.
-        unsafe { self.slab.base.add(self.slot as usize * SMALL + offset) }
+        unsafe {
+            self.slab
+                .region
+                .base()
+                .add(self.slot as usize * SMALL + offset)
+        }
     }
 }
 
@@ -276,8 +286,8 @@ impl PageMut {
             self.page.at(self.filled),
             self.page.size.bytes() - self.filled,
         );
-        // SAFETY: needed to lend a part of the region for writing. `filled..` lies inside the page; it is initialised, since
-        // the region began as zeros; and nobody else sees it: spans end at or before `filled`, this is the page's only
+        // SAFETY: needed to lend a part of the region for writing. `filled..` lies inside the page; it is initialised, as
+        // regions are; and nobody else sees it: spans end at or before `filled`, this is the page's only
         // `PageMut`, and `&mut self` keeps it from making spans meanwhile.
         unsafe { std::slice::from_raw_parts_mut(start.as_ptr(), len) }
     }
@@ -394,6 +404,8 @@ impl fmt::Debug for Span {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     #[test]
     fn spans_keep_what_was_committed_while_the_page_grows() {
@@ -414,6 +426,43 @@ mod tests {
         assert_eq!(&c[..], [0xff; 3]);
         drop(c);
         assert_eq!((slab.used_bytes(), slab.peak_bytes()), (0, LARGE));
+    }
+
+    #[test]
+    fn a_region_is_freed_with_the_last_span_of_it() {
+        let freed = Arc::new(AtomicBool::new(false));
+        let slab = Slab::over(lent(3 * LARGE - 1, freed.clone()));
+        assert_eq!(slab.capacity_bytes(), 2 * LARGE);
+        let mut page = slab.take(Size::Small).unwrap();
+        let span = page.fill(b"kept");
+        drop((slab, page));
+        assert!(!freed.load(Ordering::Relaxed));
+        assert_eq!(&span[..], b"kept");
+        drop(span);
+        assert!(freed.load(Ordering::Relaxed));
+        let slab = Slab::over(lent(LARGE - 1, freed));
+        assert!(slab.take(Size::Small).is_none());
+    }
+
+    /// Memory of somebody who notes when it was freed.
+    fn lent(len: usize, freed: Arc<AtomicBool>) -> Region {
+        struct Keeper {
+            memory: NonNull<[u8]>,
+            freed: Arc<AtomicBool>,
+        }
+        // SAFETY: needed because of the pointer; it is the only one to its memory.
+        unsafe impl Send for Keeper {}
+        impl Drop for Keeper {
+            fn drop(&mut self) {
+                // SAFETY: needed to free what was leaked below; the region is gone.
+                drop(unsafe { Box::from_raw(self.memory.as_ptr()) });
+                self.freed.store(true, Ordering::Relaxed);
+            }
+        }
+        let memory = NonNull::from(Box::leak(vec![0; len].into_boxed_slice()));
+        let keeper = Box::new(Keeper { memory, freed });
+        // SAFETY: needed to lend it. It is `len` bytes of zeros, leaked, so that nobody else sees them before the keeper goes.
+        unsafe { Region::foreign(memory.cast(), len, keeper) }
     }
 
     #[test]
