@@ -3,6 +3,7 @@
 //! - [`region`]: memory that stays where it is, whoever supplies it: heap, huge pages, memfd, CUDA-pinned.
 //! - [`page`]: pages carved from one region; one writer each, any number of readers, on one thread.
 //! - [`slot`]: equal parts of a region, each with one owner at a time, on any thread.
+//! - [`spsc`]: a bounded ring from one thread to one, filled and emptied in batches.
 //! - [`ring`]: a bounded lock-free queue from any thread to one, with a bell that is rung once a batch.
 //! - [`bell`]: what wakes a sleeper of any kind, for any number of queues.
 //! - [`socket`]: a socket that changes owners, and gathered writes on one.
@@ -17,4 +18,5 @@ pub mod region;
 pub mod ring;
 pub mod slot;
 pub mod socket;
+pub mod spsc;
 mod sync;
