@@ -8,6 +8,8 @@
 //! - [`bell`]: what wakes a sleeper of any kind, for any number of queues.
 //! - [`socket`]: a socket that changes owners, and gathered writes on one.
 //!
+//! `sync` is what the lock-free ones are made of; `tests/loom.rs` puts a model checker's parts in its place and goes through
+//! every interleaving, and `tests/loom_weak.rs` shows that each memory ordering is needed.
 //!
 //! Everything here is small enough to be read in one sitting, and every unsafe block says why it is needed and why it holds.
 
