@@ -50,6 +50,9 @@ unsafe impl Send for Bell {}
 // SAFETY: as above.
 unsafe impl Sync for Bell {}
 
+/// A panic in a waker or in `due` leaves the bell whole: [`Arming`] ends, and there is nothing else to be left half done.
+impl std::panic::RefUnwindSafe for Bell {}
+
 enum Sleeper {
     Task(Waker),
     Thread(Thread),

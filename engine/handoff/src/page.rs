@@ -491,7 +491,7 @@ mod tests {
             (seed >> 33) % n
         };
         let mut held: Vec<(PageMut, Span, u8)> = Vec::new();
-        for step in 0..if cfg!(miri) { 300u64 } else { 20_000 } {
+        for step in 0..if cfg!(miri) { 60u64 } else { 20_000 } {
             let paint = (step % 251) as u8;
             if next(2) == 0 {
                 let size = if next(4) == 0 {
