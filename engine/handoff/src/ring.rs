@@ -136,7 +136,7 @@ impl<T> std::fmt::Debug for Receiver<T> {
 mod tests {
     use super::*;
 
-    const ITEMS: u32 = if cfg!(miri) { 100 } else { 20_000 };
+    const ITEMS: u32 = if cfg!(miri) { 10 } else { 20_000 };
 
     #[test]
     fn every_item_arrives_once_and_in_order_of_its_sender() {
