@@ -27,6 +27,7 @@ pub mod cpu;
 pub mod decode;
 pub mod encode;
 pub mod fault;
+pub mod model;
 pub mod probe;
 pub mod process;
 
