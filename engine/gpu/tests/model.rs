@@ -202,7 +202,7 @@ fn a_device_that_is_not_there_is_told() {
     };
     for runtime in both() {
         // A library with the provider may find a device, and then there is nothing to see here.
-        if runtime.describe().ends_with("CUDA and CPU") {
+        if runtime.describe().contains("built with CUDA") {
             continue;
         }
         let error = runtime.session(&Source::built_in(), cuda).err();

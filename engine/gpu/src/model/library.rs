@@ -177,4 +177,51 @@ mod tests {
         assert!(why("/nowhere/libonnxruntime.so").contains("/nowhere/libonnxruntime.so"));
         assert_eq!(why("libc.so.6"), "libc.so.6: is not ONNX Runtime");
     }
+
+    /// Libraries that export the symbol and are of no use, made by the compiler that building needs anyway.
+    #[test]
+    fn an_old_or_broken_library_is_told() {
+        let folder = std::env::temp_dir().join(format!("millstream-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let make = |name: &str, base: &str| {
+            let (code, library) = (folder.join(format!("{name}.cc")), folder.join(name));
+            let text = format!(
+                "static const void *api(unsigned) {{ return 0; }}\n\
+                 static const char *version() {{ return \"{name}\"; }}\n\
+                 struct Base {{ const void *(*api)(unsigned); const char *(*version)(); }};\n\
+                 static const Base base = {{ api, version }};\n\
+                 extern \"C\" const Base *OrtGetApiBase() {{ return {base}; }}\n"
+            );
+            std::fs::write(&code, text).unwrap();
+            let mut compiler = std::process::Command::new("c++");
+            compiler
+                .args(["-shared", "-fPIC", "-o"])
+                .args([&library, &code]);
+            assert!(compiler.status().unwrap().success());
+            library
+        };
+        for (name, base, expected) in [
+            (
+                "1.19.2",
+                "&base",
+                "is ONNX Runtime 1.19.2; 1.20 or later is needed",
+            ),
+            (
+                "1.31.0",
+                "&base",
+                "lacks the interface that its version promises",
+            ),
+            ("1.30.0", "0", "has no interface"),
+        ] {
+            let library = make(name, base);
+            let told = format!("{}: {expected}", library.display());
+            assert_eq!(open(&library).err(), Some(told));
+            // Where none is installed, the report says why this one was passed over.
+            if let Err(why) = load(&[library]) {
+                assert!(why.contains(expected), "{why}");
+                assert!(why.contains("libonnxruntime.so"), "{why}");
+            }
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

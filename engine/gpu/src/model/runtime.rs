@@ -27,7 +27,7 @@ pub enum Place {
         /// 1 to [`THREADS_MAX`].
         threads: usize,
     },
-    /// A CUDA device. Operators that ONNX Runtime has no CUDA form of run on the CPU, with copies that it makes itself.
+    /// A CUDA device; its primary context becomes the calling thread's. Operators that ONNX Runtime has no CUDA form of run on the CPU, with copies that it makes itself.
     Cuda {
         /// Its number, as CUDA counts.
         device: u32,
@@ -70,7 +70,7 @@ impl Runtime {
         match &self.kind {
             Kind::OnnxRuntime(loaded) => {
                 let places = if loaded.has_cuda {
-                    "CUDA and CPU"
+                    "CPU; built with CUDA"
                 } else {
                     "CPU"
                 };
