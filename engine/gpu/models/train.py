@@ -5,7 +5,7 @@
 
 Needs ffmpeg, and numpy and onnx from PyPI; nothing else is downloaded. The pictures are the repository's own clip
 (control/node/assets/clip.ts, its first eight seconds) and scenes drawn below from a seed. Noise, weights and order are
-seeded too, so the same machine gives the same file; another may differ in the last bits, as sums are ordered otherwise.
+seeded too; another processor or library may order sums otherwise, and then the last bits of the weights differ.
 
     python train.py              trains, checks on pictures not trained on, writes denoise.onnx
     python train.py --check      checks the file that is there
