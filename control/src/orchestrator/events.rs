@@ -52,8 +52,8 @@ pub(super) fn status(view: &View, now_ms: u64) -> Value {
                 "last_output_time": known(view.stats.last_output_ms),
                 "fps": rates.fps_out,
                 "last_params_update_time": known(view.params_since_ms),
-                "last_params": super::params::to_json(view.filter),
-                "last_params_hash": super::params::hash(view.filter),
+                "last_params": super::params::to_json(&view.process),
+                "last_params_hash": super::params::hash(&view.process),
                 "last_error_time": known(view.last_error_ms),
                 "last_error": view.last_error,
                 "last_restart_time": null,
@@ -96,8 +96,8 @@ pub(super) fn params_update(view: &View, ignored: &[String], now_ms: u64) -> Val
         json!({
             "type": "params_update",
             "pipeline": view.model_id,
-            "params": super::params::to_json(view.filter),
-            "params_hash": super::params::hash(view.filter),
+            "params": super::params::to_json(&view.process),
+            "params_hash": super::params::hash(&view.process),
             "ignored": ignored,
             "update_time": now_ms,
             "timestamp": now_ms,
@@ -125,7 +125,7 @@ fn known(at_ms: u64) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use link::Filter;
+    use link::{Filter, Process};
 
     use super::*;
 
@@ -144,7 +144,7 @@ mod tests {
     fn a_status_has_exactly_the_names_that_gateways_read() {
         let view = View::new(
             "builtin/edges".into(),
-            Filter::Edges { gain_percent: 100 },
+            Process::Filter(Filter::Edges { gain_percent: 100 }),
             5,
         );
         let status = status(&view, 7);

@@ -148,7 +148,7 @@ fn describe(manifest_id: &str, view: &View) -> Value {
         "state": view.state.name(),
         "state_since_ms": view.state_since_ms,
         "started_ms": view.started_ms,
-        "params": params::to_json(view.filter),
+        "params": params::to_json(&view.process),
         "last_error": view.last_error,
         "fps_in": view.rates.fps_in,
         "fps_out": view.rates.fps_out,

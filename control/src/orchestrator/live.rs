@@ -18,7 +18,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::header::HeaderMap;
 use hyper::{Request, StatusCode};
-use link::Filter;
+use link::Process;
 use serde_json::{Map, Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
@@ -40,7 +40,7 @@ pub(super) async fn start(State(app): State<App>, request: Request<Body>) -> Res
     let (parts, body) = request.into_parts();
     let wanted = match read(body, deadline)
         .await
-        .and_then(|bytes| parse(&parts.headers, &bytes))
+        .and_then(|bytes| parse(&parts.headers, &bytes, &app.models))
     {
         Ok(wanted) => wanted,
         Err((status, text)) => return text_error(status, &text),
@@ -59,7 +59,7 @@ pub(super) async fn start(State(app): State<App>, request: Request<Body>) -> Res
 #[derive(Debug, PartialEq, Eq)]
 struct Wanted {
     model_id: String,
-    filter: Filter,
+    process: Process,
     ignored: Vec<String>,
     stream_id: String,
     gateway_request_id: String,
@@ -73,7 +73,7 @@ async fn open(app: &App, wanted: Wanted, deadline: Instant) -> Result<Value, Ope
         true => Some(random_hex::<16>(&*app.world).map_err(id)?),
         false => None,
     };
-    let mut view = View::new(wanted.model_id, wanted.filter, app.world.unix_ms());
+    let mut view = View::new(wanted.model_id, wanted.process, app.world.unix_ms());
     view.stream_id = wanted.stream_id;
     view.gateway_request_id = wanted.gateway_request_id;
     tracing::info!(
@@ -95,6 +95,7 @@ async fn open(app: &App, wanted: Wanted, deadline: Instant) -> Result<Value, Ope
         commands: app.commands.clone(),
         world: Arc::clone(&app.world),
         owner_token: owner_token.clone(),
+        models: Arc::clone(&app.models),
         ignored: wanted.ignored,
     };
     let (opened_tx, opened) = oneshot::channel();
@@ -147,7 +148,7 @@ async fn read(body: Body, deadline: Instant) -> Result<Bytes, Refused> {
 }
 
 /// Lenient where gateways are loose: absent, null and empty are the same, and unknown fields are nobody's business.
-fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Wanted, Refused> {
+fn parse(headers: &HeaderMap, body: &[u8], models: &[String]) -> Result<Wanted, Refused> {
     let bad = |text: String| (StatusCode::BAD_REQUEST, text);
     let value: Value = serde_json::from_slice(body)
         .map_err(|error| bad(format!("request is not JSON: {error}")))?;
@@ -167,7 +168,7 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Wanted, Refused> {
             )));
         }
     };
-    let filter = params::model(model_id).map_err(bad)?;
+    let process = params::model(model_id, models).map_err(bad)?;
     let none = Map::new();
     let given = match fields.get("params") {
         None | Some(Value::Null) => &none,
@@ -179,10 +180,10 @@ fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Wanted, Refused> {
             )));
         }
     };
-    let update = params::update(filter, given).map_err(bad)?;
+    let update = params::update(&process, given, models).map_err(bad)?;
     Ok(Wanted {
-        model_id: params::model_id(filter),
-        filter: update.filter,
+        model_id: params::model_id(&process),
+        process: update.process,
         ignored: update.ignored,
         stream_id: correlation(&fields, "stream_id", headers, "streamID"),
         gateway_request_id: correlation(&fields, "gateway_request_id", headers, "requestID"),
@@ -214,7 +215,11 @@ mod tests {
     use super::*;
 
     fn parsed(body: &str) -> Result<Wanted, Refused> {
-        parse(&HeaderMap::new(), body.as_bytes())
+        parse(
+            &HeaderMap::new(),
+            body.as_bytes(),
+            &["onnx/denoise".to_owned()],
+        )
     }
 
     #[test]
@@ -224,12 +229,21 @@ mod tests {
                 "stream_id":"s","subscribe_url":"","publish_url":"","new_in_v2":[1]}"#,
         );
         let wanted = wanted.unwrap();
-        assert_eq!(wanted.filter, Filter::Edges { gain_percent: 200 });
+        let edges = link::Filter::Edges { gain_percent: 200 };
+        assert_eq!(wanted.process, Process::Filter(edges));
         assert_eq!(
             (&*wanted.stream_id, &*wanted.gateway_request_id),
             ("s", "g")
         );
         assert_eq!(wanted.ignored, ["width"]);
+    }
+
+    #[test]
+    fn a_model_that_is_offered_can_be_asked_for() {
+        let wanted = parsed(r#"{"model_id":"onnx/denoise"}"#).unwrap();
+        assert_eq!(wanted.model_id, "onnx/denoise");
+        let id = "onnx/denoise".to_owned();
+        assert_eq!(wanted.process, Process::Model { id });
     }
 
     #[test]
@@ -252,13 +266,13 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("streamID", "from-header".parse().unwrap());
         headers.insert("requestID", "\u{e9}".parse().unwrap());
-        let wanted = parse(&headers, br#"{"stream_id":""}"#).unwrap();
+        let wanted = parse(&headers, br#"{"stream_id":""}"#, &[]).unwrap();
         assert_eq!(wanted.stream_id, "from-header");
         assert_eq!(
             wanted.gateway_request_id, "",
             "a header that is no text is none"
         );
-        let wanted = parse(&headers, br#"{"stream_id":"from-body"}"#).unwrap();
+        let wanted = parse(&headers, br#"{"stream_id":"from-body"}"#, &[]).unwrap();
         assert_eq!(wanted.stream_id, "from-body");
     }
 
@@ -277,6 +291,11 @@ mod tests {
             (
                 r#"{"model_id":7}"#,
                 "model_id must be a string, not a number",
+            ),
+            (
+                r#"{"model_id":"onnx/upscale"}"#,
+                "unknown model \"onnx/upscale\"; this node offers builtin/passthrough, builtin/grayscale, builtin/edges, \
+                 builtin/blur, builtin/pixelate, builtin/invert, onnx/denoise",
             ),
             (
                 r#"{"params":"{}"}"#,

@@ -64,6 +64,8 @@ pub struct Config {
     pub visitors: usize,
     /// How long such a connection may sit between two requests.
     pub keep_alive: Duration,
+    /// Ids of the models that the engine was given, such as `onnx/denoise`. The built-in filters need no mention.
+    pub models: Vec<String>,
 }
 
 impl Default for Config {
@@ -74,6 +76,7 @@ impl Default for Config {
             sessions: 16,
             visitors: 1_024,
             keep_alive: Duration::from_secs(600),
+            models: Vec::new(),
         }
     }
 }
@@ -129,6 +132,7 @@ impl Orchestrator {
             service_url: service_url.trim_end_matches('/').into(),
             trickle_base: self.config.trickle_base.into(),
             owner_tokens: self.config.owner_tokens,
+            models: self.config.models.into(),
             phase: phase.clone(),
         };
         let door = Door {
@@ -208,6 +212,7 @@ struct App {
     service_url: Arc<str>,
     trickle_base: Arc<str>,
     owner_tokens: bool,
+    models: Arc<[String]>,
     phase: watch::Receiver<Phase>,
 }
 

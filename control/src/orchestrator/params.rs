@@ -1,8 +1,8 @@
-//! Model ids and parameters in JSON, and the filters they mean.
+//! Model ids and parameters in JSON, and what they mean is to be done to frames.
 //!
 //! | key | filters | range | default |
 //! |---|---|---|---|
-//! | `filter` | all | a name of [`FILTERS`], with or without `builtin/` | as started |
+//! | `filter` | all, and models | a name of [`FILTERS`], with or without `builtin/`, or the id of a model that is offered | as started |
 //! | `amount_percent` | `grayscale`, `invert` | 0 to 100 | 100 |
 //! | `gain_percent` | `edges` | 1 to 1000 | 100 |
 //! | `radius_px` | `blur` | 1 to 64 | 4 |
@@ -14,8 +14,9 @@
 //! Invariants:
 //! - Any JSON value is answered with a change, with nothing, or with a text; none is a panic.
 //! - An update is all or nothing: one wrong value leaves every parameter as it was.
+//! - A model that is named is one that is offered: `models`, everywhere below, is the ids of those.
 
-use link::Filter;
+use link::{Filter, Process};
 use serde_json::{Map, Value, json};
 
 /// The built-in filters by name.
@@ -33,12 +34,14 @@ const PREFIX: &str = "builtin/";
 const IGNORED_MAX: usize = 16;
 /// A key is named up to this many characters.
 const KEY_CHARS: usize = 64;
+/// At most this many models are listed to who asks for one that there is not.
+const LISTED_MAX: usize = 32;
 
 /// A set of parameters that was understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Update {
     /// What to do from now on.
-    pub(super) filter: Filter,
+    pub(super) process: Process,
     /// Keys that mean nothing to it.
     pub(super) ignored: Vec<String>,
 }
@@ -52,27 +55,37 @@ pub(super) enum Message {
     Update(Update),
 }
 
-/// The filter that a model id names. Empty and `noop` are what a gateway sends that has no wish.
-pub(super) fn model(id: &str) -> Result<Filter, String> {
+/// What a model id names. Empty and `noop` are what a gateway sends that has no wish.
+pub(super) fn model(id: &str, models: &[String]) -> Result<Process, String> {
+    let unknown = || {
+        format!(
+            "unknown model {:?}; this node offers {}",
+            shortened(id),
+            offered(models)
+        )
+    };
     match id {
-        "" | "noop" => Ok(Filter::Passthrough),
-        id => id.strip_prefix(PREFIX).and_then(default_of).ok_or_else(|| {
-            format!(
-                "unknown model {:?}; this node offers {}",
-                shortened(id),
-                offered()
-            )
-        }),
+        "" | "noop" => Ok(Process::Filter(Filter::Passthrough)),
+        id => offered_model(id, models)
+            .or_else(|| id.strip_prefix(PREFIX).and_then(built_in))
+            .ok_or_else(unknown),
     }
 }
 
-/// The model id of a filter.
-pub(super) fn model_id(filter: Filter) -> String {
-    format!("{PREFIX}{}", name(filter))
+/// The model id of a process.
+pub(super) fn model_id(process: &Process) -> String {
+    match process {
+        Process::Filter(filter) => format!("{PREFIX}{}", name(*filter)),
+        Process::Model { id } => id.clone(),
+    }
 }
 
 /// Reads one message of the control channel.
-pub(super) fn message(current: Filter, bytes: &[u8]) -> Result<Message, String> {
+pub(super) fn message(
+    current: &Process,
+    bytes: &[u8],
+    models: &[String],
+) -> Result<Message, String> {
     let value: Value = serde_json::from_slice(bytes)
         .map_err(|error| format!("the control message is not JSON: {error}"))?;
     let Value::Object(mut object) = value else {
@@ -84,26 +97,32 @@ pub(super) fn message(current: Filter, bytes: &[u8]) -> Result<Message, String> 
     object.remove("keep");
     match object.is_empty() {
         true => Ok(Message::Nothing),
-        false => update(current, &object).map(Message::Update),
+        false => update(current, &object, models).map(Message::Update),
     }
 }
 
 /// Applies `params` to `current`.
-pub(super) fn update(current: Filter, params: &Map<String, Value>) -> Result<Update, String> {
-    let mut filter = match params.get("filter") {
-        None | Some(Value::Null) => current,
+pub(super) fn update(
+    current: &Process,
+    params: &Map<String, Value>,
+    models: &[String],
+) -> Result<Update, String> {
+    let mut process = match params.get("filter") {
+        None | Some(Value::Null) => current.clone(),
         Some(Value::String(wanted)) => {
-            let wanted = wanted.strip_prefix(PREFIX).unwrap_or(wanted);
-            let fresh = default_of(wanted).ok_or_else(|| {
+            let unknown = || {
                 format!(
                     "unknown filter {:?}; this node offers {}",
-                    shortened(wanted),
-                    offered()
+                    shortened(wanted.strip_prefix(PREFIX).unwrap_or(wanted)),
+                    offered(models)
                 )
-            })?;
+            };
+            let fresh = offered_model(wanted, models)
+                .or_else(|| built_in(wanted.strip_prefix(PREFIX).unwrap_or(wanted)))
+                .ok_or_else(unknown)?;
             // Naming the filter that already runs keeps its other parameters.
-            if name(fresh) == name(current) {
-                current
+            if model_id(&fresh) == model_id(current) {
+                current.clone()
             } else {
                 fresh
             }
@@ -115,37 +134,44 @@ pub(super) fn update(current: Filter, params: &Map<String, Value>) -> Result<Upd
         if key == "filter" || value.is_null() {
             continue;
         }
-        let known = match (&mut filter, key.as_str()) {
-            (
-                Filter::Grayscale { amount_percent } | Filter::Invert { amount_percent },
-                "amount_percent",
-            ) => {
-                whole(key, value, 0, 100).map(|percent| *amount_percent = percent as u8)?;
-                true
-            }
-            (Filter::Edges { gain_percent }, "gain_percent") => {
-                whole(key, value, 1, 1_000).map(|percent| *gain_percent = percent)?;
-                true
-            }
-            (Filter::Blur { radius_px }, "radius_px") => {
-                whole(key, value, 1, 64).map(|px| *radius_px = px as u8)?;
-                true
-            }
-            (Filter::Pixelate { block_px }, "block_px") => {
-                whole(key, value, 2, 128).map(|px| *block_px = px as u8)?;
-                true
-            }
-            _ => false,
+        let known = match &mut process {
+            Process::Filter(filter) => set(filter, key, value)?,
+            Process::Model { .. } => false,
         };
         if !known && ignored.len() < IGNORED_MAX {
             ignored.push(shortened(key));
         }
     }
-    Ok(Update { filter, ignored })
+    Ok(Update { process, ignored })
+}
+
+/// Sets one parameter of a filter, or says that it has none of that name.
+fn set(filter: &mut Filter, key: &str, value: &Value) -> Result<bool, String> {
+    match (filter, key) {
+        (
+            Filter::Grayscale { amount_percent } | Filter::Invert { amount_percent },
+            "amount_percent",
+        ) => whole(key, value, 0, 100).map(|percent| *amount_percent = percent as u8)?,
+        (Filter::Edges { gain_percent }, "gain_percent") => {
+            whole(key, value, 1, 1_000).map(|percent| *gain_percent = percent)?;
+        }
+        (Filter::Blur { radius_px }, "radius_px") => {
+            whole(key, value, 1, 64).map(|px| *radius_px = px as u8)?;
+        }
+        (Filter::Pixelate { block_px }, "block_px") => {
+            whole(key, value, 2, 128).map(|px| *block_px = px as u8)?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
 }
 
 /// The parameters in force, as one would send them.
-pub(super) fn to_json(filter: Filter) -> Value {
+pub(super) fn to_json(process: &Process) -> Value {
+    let filter = match process {
+        Process::Filter(filter) => *filter,
+        Process::Model { id } => return json!({ "filter": id }),
+    };
     let name = name(filter);
     match filter {
         Filter::Passthrough => json!({ "filter": name }),
@@ -159,12 +185,23 @@ pub(super) fn to_json(filter: Filter) -> Value {
 }
 
 /// A short name for a set of parameters, so that two can be compared at a glance (FNV-1a).
-pub(super) fn hash(filter: Filter) -> String {
-    let text = to_json(filter).to_string();
+pub(super) fn hash(process: &Process) -> String {
+    let text = to_json(process).to_string();
     let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     format!("{hash:016x}")
+}
+
+fn offered_model(id: &str, models: &[String]) -> Option<Process> {
+    models
+        .iter()
+        .find(|model| *model == id)
+        .map(|id| Process::Model { id: id.clone() })
+}
+
+fn built_in(name: &str) -> Option<Process> {
+    default_of(name).map(Process::Filter)
 }
 
 fn default_of(name: &str) -> Option<Filter> {
@@ -194,12 +231,17 @@ fn name(filter: Filter) -> &'static str {
     }
 }
 
-fn offered() -> String {
-    let names: Vec<String> = FILTERS
+fn offered(models: &[String]) -> String {
+    let mut names: Vec<String> = FILTERS
         .iter()
         .map(|name| format!("{PREFIX}{name}"))
         .collect();
-    names.join(", ")
+    names.extend(models.iter().take(LISTED_MAX).cloned());
+    let mut text = names.join(", ");
+    if models.len() > LISTED_MAX {
+        text.push_str(&format!(" and {} more", models.len() - LISTED_MAX));
+    }
+    text
 }
 
 fn whole(key: &str, value: &Value, min: u16, max: u16) -> Result<u16, String> {
@@ -234,28 +276,45 @@ fn shortened(text: &str) -> String {
 mod tests {
     use super::*;
 
-    const BLUR: Filter = Filter::Blur { radius_px: 4 };
+    const BLUR: Process = Process::Filter(Filter::Blur { radius_px: 4 });
 
-    fn apply(current: Filter, params: Value) -> Result<Update, String> {
+    fn blur(radius_px: u8) -> Process {
+        Process::Filter(Filter::Blur { radius_px })
+    }
+
+    /// What a node offers that was given one model.
+    fn denoise() -> [String; 1] {
+        ["onnx/denoise".to_owned()]
+    }
+
+    fn model(id: &str) -> Result<Process, String> {
+        super::model(id, &denoise())
+    }
+
+    fn message(bytes: &[u8]) -> Result<Message, String> {
+        super::message(&BLUR, bytes, &[])
+    }
+
+    fn apply(current: &Process, params: Value) -> Result<Update, String> {
         let Value::Object(object) = params else {
             panic!("the test means an object")
         };
-        update(current, &object)
+        update(current, &object, &denoise())
     }
 
     #[test]
     fn every_filter_is_a_model_and_back() {
         for name in FILTERS {
             let id = format!("builtin/{name}");
-            assert_eq!(model_id(model(&id).unwrap()), id);
+            assert_eq!(model_id(&model(&id).unwrap()), id);
         }
-        assert_eq!(model(""), Ok(Filter::Passthrough));
-        assert_eq!(model("noop"), Ok(Filter::Passthrough));
+        assert_eq!(model(""), Ok(Process::Filter(Filter::Passthrough)));
+        assert_eq!(model("noop"), Ok(Process::Filter(Filter::Passthrough)));
     }
 
     #[test]
     fn an_unknown_model_is_answered_with_what_there_is() {
-        let text = model("comfyui").unwrap_err();
+        let text = super::model("comfyui", &[]).unwrap_err();
         assert_eq!(
             text,
             "unknown model \"comfyui\"; this node offers builtin/passthrough, builtin/grayscale, builtin/edges, \
@@ -266,17 +325,44 @@ mod tests {
     }
 
     #[test]
+    fn a_model_is_offered_named_and_switched_to_and_back() {
+        let denoise_id = "onnx/denoise".to_owned();
+        let denoise = Process::Model { id: denoise_id };
+        assert_eq!(model("onnx/denoise"), Ok(denoise.clone()));
+        assert_eq!(model_id(&denoise), "onnx/denoise");
+        assert_eq!(
+            model("onnx/upscale").unwrap_err(),
+            "unknown model \"onnx/upscale\"; this node offers builtin/passthrough, builtin/grayscale, builtin/edges, \
+             builtin/blur, builtin/pixelate, builtin/invert, onnx/denoise"
+        );
+        let update = apply(&BLUR, json!({"filter": "onnx/denoise", "radius_px": 9})).unwrap();
+        assert_eq!(
+            (&update.process, update.ignored),
+            (&denoise, vec!["radius_px".to_owned()])
+        );
+        assert_eq!(
+            apply(&denoise, json!({"filter": "blur"})).unwrap().process,
+            BLUR
+        );
+        let same = apply(&BLUR, to_json(&denoise)).unwrap();
+        assert_eq!(same.process, denoise, "what is reported can be sent back");
+        let many: Vec<String> = (0..1_000).map(|n| format!("onnx/{n}")).collect();
+        let text = super::model("x", &many).unwrap_err();
+        assert!(text.ends_with(", onnx/31 and 968 more"), "{text}");
+    }
+
+    #[test]
     fn parameters_are_whole_numbers_in_range() {
         assert_eq!(
-            apply(BLUR, json!({"radius_px": 9})).unwrap().filter,
-            Filter::Blur { radius_px: 9 }
+            apply(&BLUR, json!({"radius_px": 9})).unwrap().process,
+            blur(9)
         );
         assert_eq!(
-            apply(BLUR, json!({"radius_px": 9.0})).unwrap().filter,
-            Filter::Blur { radius_px: 9 }
+            apply(&BLUR, json!({"radius_px": 9.0})).unwrap().process,
+            blur(9)
         );
         assert_eq!(
-            apply(BLUR, json!({"radius_px": null})).unwrap().filter,
+            apply(&BLUR, json!({"radius_px": null})).unwrap().process,
             BLUR
         );
         for wrong in [
@@ -289,7 +375,7 @@ mod tests {
             json!([9]),
             json!(true),
         ] {
-            let text = apply(BLUR, json!({ "radius_px": wrong })).unwrap_err();
+            let text = apply(&BLUR, json!({ "radius_px": wrong })).unwrap_err();
             assert!(
                 text.starts_with("radius_px must be a whole number from 1 to 64, not "),
                 "{text}"
@@ -300,29 +386,26 @@ mod tests {
     #[test]
     fn a_filter_can_be_changed_with_its_parameters_at_once() {
         let update = apply(
-            BLUR,
+            &BLUR,
             json!({"filter": "edges", "gain_percent": 250, "radius_px": 3}),
         )
         .unwrap();
-        assert_eq!(update.filter, Filter::Edges { gain_percent: 250 });
+        let edges = Filter::Edges { gain_percent: 250 };
+        assert_eq!(update.process, Process::Filter(edges));
         assert_eq!(update.ignored, ["radius_px"]);
-        let same = apply(
-            Filter::Blur { radius_px: 40 },
-            json!({"filter": "builtin/blur"}),
-        )
-        .unwrap();
+        let same = apply(&blur(40), json!({"filter": "builtin/blur"})).unwrap();
         assert_eq!(
-            same.filter,
-            Filter::Blur { radius_px: 40 },
+            same.process,
+            blur(40),
             "naming the filter that runs resets nothing"
         );
         assert!(
-            apply(BLUR, json!({"filter": 7}))
+            apply(&BLUR, json!({"filter": 7}))
                 .unwrap_err()
                 .contains("must be a string")
         );
         assert!(
-            apply(BLUR, json!({"filter": "sepia"}))
+            apply(&BLUR, json!({"filter": "sepia"}))
                 .unwrap_err()
                 .contains("unknown filter")
         );
@@ -330,22 +413,22 @@ mod tests {
 
     #[test]
     fn foreign_keys_are_named_but_not_without_end() {
-        let update = apply(BLUR, json!({"prompt": {"a": [1, null]}, "width": 512})).unwrap();
+        let update = apply(&BLUR, json!({"prompt": {"a": [1, null]}, "width": 512})).unwrap();
         assert_eq!(
-            (update.filter, update.ignored),
+            (update.process, update.ignored),
             (BLUR, vec!["prompt".to_owned(), "width".to_owned()])
         );
         let many: Map<String, Value> = (0..1_000).map(|n| (format!("{n}"), json!(n))).collect();
         assert_eq!(
-            super::update(BLUR, &many).unwrap().ignored.len(),
+            super::update(&BLUR, &many, &[]).unwrap().ignored.len(),
             IGNORED_MAX
         );
     }
 
     #[test]
     fn a_keepalive_asks_for_nothing() {
-        assert_eq!(message(BLUR, br#"{"keep":"alive"}"#), Ok(Message::Nothing));
-        assert_eq!(message(BLUR, b" {} \n"), Ok(Message::Nothing));
+        assert_eq!(message(br#"{"keep":"alive"}"#), Ok(Message::Nothing));
+        assert_eq!(message(b" {} \n"), Ok(Message::Nothing));
     }
 
     #[test]
@@ -361,24 +444,25 @@ mod tests {
             b"{}{}",
             b"NaN",
         ] {
-            assert!(message(BLUR, strange).is_err(), "{strange:?}");
+            assert!(message(strange).is_err(), "{strange:?}");
         }
         let deep = [vec![b'['; 1 << 20], vec![b']'; 1 << 20]].concat();
-        assert!(message(BLUR, &deep).is_err());
+        assert!(message(&deep).is_err());
     }
 
     #[test]
     fn what_is_reported_can_be_sent_back() {
+        let passthrough = Process::Filter(Filter::Passthrough);
         for name in FILTERS {
-            let filter = default_of(name).unwrap();
+            let process = built_in(name).unwrap();
             assert_eq!(
-                apply(Filter::Passthrough, to_json(filter)).unwrap(),
+                apply(&passthrough, to_json(&process)).unwrap(),
                 Update {
-                    filter,
+                    process,
                     ignored: vec![]
                 }
             );
         }
-        assert_ne!(hash(BLUR), hash(Filter::Blur { radius_px: 5 }));
+        assert_ne!(hash(&BLUR), hash(&blur(5)));
     }
 }

@@ -220,14 +220,14 @@ fn note(table: &HashMap<String, Entry>, manifest_id: &str, note: Note) {
 
 #[cfg(test)]
 mod tests {
-    use link::Filter;
+    use link::{Filter, Process};
 
     use super::*;
 
     fn admit(registry: &Arc<Registry>, id: &str) -> Result<(Seat, Mail), NoRoom> {
         let (_, view) = watch::channel(View::new(
             "builtin/blur".into(),
-            Filter::Blur { radius_px: 4 },
+            Process::Filter(Filter::Blur { radius_px: 4 }),
             0,
         ));
         registry.admit(id, view)

@@ -16,7 +16,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use link::{Answer, Command, EndCause, OpenSession, Process, Refusal, SessionStats};
+use link::{Answer, Command, EndCause, OpenSession, Refusal, SessionStats};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -49,6 +49,8 @@ pub(super) struct Session {
     pub(super) commands: Commands,
     pub(super) world: Arc<dyn World>,
     pub(super) owner_token: Option<String>,
+    /// Ids of the models that parameters may name.
+    pub(super) models: Arc<[String]>,
     /// Keys of the start parameters that mean nothing to the model.
     pub(super) ignored: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Session {
             closing: None,
             heard: Instant::now(),
             lost_told: 0,
+            models: self.models,
         };
         if !live.open(self.owner_token, deadline, opened).await {
             return;
@@ -101,6 +104,7 @@ struct Live {
     /// When the data plane was last heard of.
     heard: Instant,
     lost_told: u64,
+    models: Arc<[String]>,
 }
 
 impl Live {
@@ -113,7 +117,7 @@ impl Live {
     ) -> bool {
         let command = Command::OpenSession(OpenSession {
             manifest_id: self.manifest_id.clone(),
-            process: Process::Filter(self.view.borrow().filter),
+            process: self.view.borrow().process.clone(),
             owner_token,
         });
         let error = match self.commands.call(command, deadline).await {
@@ -290,16 +294,16 @@ impl Live {
 
     /// A message came on the control channel.
     async fn told(&mut self, bytes: &[u8]) {
-        let current = self.view.borrow().filter;
-        let update = match params::message(current, bytes) {
+        let current = self.view.borrow().process.clone();
+        let update = match params::message(&current, bytes, &self.models) {
             Ok(params::Message::Nothing) => return,
             Ok(params::Message::Update(update)) => update,
             Err(why) => return self.voice.trouble(&why).await,
         };
-        if update.filter != current {
+        if update.process != current {
             let command = Command::SetProcess {
                 manifest_id: self.manifest_id.clone(),
-                process: Process::Filter(update.filter),
+                process: update.process.clone(),
             };
             match self
                 .commands
@@ -323,7 +327,7 @@ impl Live {
         }
         let now_ms = self.world.unix_ms();
         self.view
-            .send_modify(|view| (view.filter, view.params_since_ms) = (update.filter, now_ms));
+            .send_modify(|view| (view.process, view.params_since_ms) = (update.process, now_ms));
         self.voice.params(&update.ignored).await;
     }
 

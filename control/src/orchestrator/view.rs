@@ -1,6 +1,6 @@
 //! How a session is doing, for everybody who asks: its events, the status route, the log.
 
-use link::{Filter, SessionStats};
+use link::{Process, SessionStats};
 
 use super::state::{Rates, State};
 
@@ -10,7 +10,8 @@ pub(super) struct View {
     pub(super) model_id: String,
     pub(super) stream_id: String,
     pub(super) gateway_request_id: String,
-    pub(super) filter: Filter,
+    /// What is done to its frames.
+    pub(super) process: Process,
     pub(super) started_ms: u64,
     pub(super) state: State,
     pub(super) state_since_ms: u64,
@@ -24,12 +25,12 @@ pub(super) struct View {
 }
 
 impl View {
-    pub(super) fn new(model_id: String, filter: Filter, now_ms: u64) -> Self {
+    pub(super) fn new(model_id: String, process: Process, now_ms: u64) -> Self {
         Self {
             model_id,
             stream_id: String::new(),
             gateway_request_id: String::new(),
-            filter,
+            process,
             started_ms: now_ms,
             state: State::Loading,
             state_since_ms: now_ms,

@@ -54,10 +54,15 @@ pub struct OpenSession {
 }
 
 /// How frames are processed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Process {
     /// A built-in filter.
     Filter(Filter),
+    /// A model that was handed to the engine when it started.
+    Model {
+        /// As it was handed over: `onnx/NAME`.
+        id: String,
+    },
 }
 
 /// The built-in filters with their parameters.

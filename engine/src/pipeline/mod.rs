@@ -67,9 +67,10 @@ impl Sessions {
     pub(crate) fn open(&self, shard: &Rc<Shard>, open: OpenSession) -> Result<Answer, Refusal> {
         let OpenSession {
             manifest_id: id,
-            process: Process::Filter(filter),
+            process,
             owner_token,
         } = open;
+        let filter = filter_in(process)?;
         if self.draining.get() {
             return Err(Refusal::Draining);
         }
@@ -79,7 +80,6 @@ impl Sessions {
         if self.len() >= shard.config.limits.sessions {
             return Err(Refusal::Full("sessions"));
         }
-        let filter = filter_of(filter);
         let (results, inbox) = ring::ring(RESULTS_MAX);
         let key = (shard.index as u64) << 48 | self.next_key.replace(self.next_key.get() + 1);
         let place = self
@@ -124,10 +124,10 @@ impl Sessions {
         id: &str,
         process: Process,
     ) -> Result<Answer, Refusal> {
-        let Process::Filter(filter) = process;
+        let filter = filter_in(process)?;
         let table = self.table.borrow();
         let orders = table.get(id).ok_or(Refusal::Unknown)?;
-        orders.filter.set(Some(filter_of(filter)));
+        orders.filter.set(Some(filter));
         shard.sleepers.wake(orders.waiter);
         Ok(Answer::Done)
     }
@@ -174,6 +174,16 @@ fn close_channels(shard: &Shard, id: &str, suffixes: &[&str]) {
 }
 
 /// The vocabulary's filter as the device knows it.
+/// The filter that a process is.
+fn filter_in(process: Process) -> Result<Filter, Refusal> {
+    match process {
+        Process::Filter(filter) => Ok(filter_of(filter)),
+        Process::Model { id } => Err(Refusal::Invalid(format!(
+            "this build runs no models, so not {id}"
+        ))),
+    }
+}
+
 fn filter_of(filter: link::Filter) -> Filter {
     match filter {
         link::Filter::Passthrough => Filter::Passthrough,
