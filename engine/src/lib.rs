@@ -254,19 +254,13 @@ impl link::Engine for Handle {
     }
 }
 
-/// What this build and machine process frames with, a line each, for the start-up report.
-pub fn backend_report() -> Vec<String> {
-    let probe = gpu::probe();
-    let cuda = probe
-        .driver
-        .err()
-        .map(|why| format!("cuda: not used, {why}"));
-    let devices = probe.devices.iter().map(|device| {
-        let notes = device.notes.join("; ");
-        match &device.trouble {
-            None => format!("{}: {}, {notes}", device.id, device.name),
-            Some(why) => format!("{}: not used, {why}", device.id),
-        }
-    });
-    cuda.into_iter().chain(devices).collect()
+/// What a probe says, for whoever reports it: plain data.
+pub mod probe {
+    pub use gpu::Codec;
+    pub use gpu::probe::{Ability, Device, Driver, Probe};
+}
+
+/// What this build and this machine can process frames with. Nothing is left running.
+pub fn devices() -> probe::Probe {
+    gpu::probe()
 }

@@ -18,6 +18,8 @@ Examples:
       Reachable by others under that name; four cores carry the network, four lanes the video.
   millstream orchestrator --service-addr https://video.example.net --http-addr http://127.0.0.1:9000
       Behind a proxy that ends TLS.
+  millstream orchestrator --device cuda:1 --models-dir /srv/models
+      On the second GPU or not at all; /srv/models/denoise.onnx is offered to sessions as onnx/denoise.
   millstream config example > millstream.toml && millstream orchestrator --config millstream.toml
       From a file.
 
@@ -25,6 +27,7 @@ Exit status:
    0  ended by SIGTERM or SIGINT, sessions drained     2  settings not understood
   10  no io_uring          11  too little memory may be locked     12  the port cannot be had
   13  data directory       14  too few files may be open           15  certificate or key
+  16  models directory
   20  the engine did not start                        21  the control plane failed";
 
 const DEMO_EXAMPLES: &str = "\
@@ -35,6 +38,27 @@ Examples:
       For a minute.
   millstream demo --input camera.ts --filter blur --out /tmp/look
       Your own MPEG-TS file with H.264 video; the result in /tmp/look.";
+
+const DEVICES_HELP: &str = "\
+What the rows mean:
+  cuda     the driver, or why there is none and what is used instead
+  memory   in all, and free at this moment
+  compute  compute capability
+  decode   codecs that the device's own decoder reads, with the largest picture and bits a sample
+  encode   codecs that the device's own encoder writes; `nothing` on chips without NVENC (A100, H100, H200)
+  engines  how many decoders and encoders the chip has
+  runs     where each step of a session would run: what a device lacks, the CPU does
+  note     what is missing or slower than it could be, and what to do about it
+
+A device with a row `trouble` is not used. `--device auto` takes the first that works, `--device cuda:N` that one or none.
+
+Examples:
+  millstream devices
+      For people.
+  millstream devices --json | jq -r .preferred
+      For scripts: what `--device auto` would take. The keys are stable within \"schema\": \"millstream.devices/1\".
+
+Exit status: 0, whatever was found.";
 
 /// A Livepeer node for real-time video: frames go from the socket to the filter and back without a detour.
 #[derive(Debug, Parser)]
@@ -57,6 +81,9 @@ pub(crate) enum Command {
     /// Show it working: play a clip through an orchestrator on this machine and judge what comes back.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
+    /// Show which devices can process video, what each decodes and encodes, and what runs where.
+    #[command(after_help = DEVICES_HELP)]
+    Devices(DevicesArgs),
     /// Help with the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -74,6 +101,13 @@ pub(crate) struct OrchestratorArgs {
 
     #[command(flatten)]
     pub(crate) options: Options,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct DevicesArgs {
+    /// As JSON, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

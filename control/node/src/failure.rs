@@ -30,6 +30,8 @@ pub(crate) enum Reason {
     OpenFiles = 14,
     /// The certificate or its key is of no use.
     Tls = 15,
+    /// The models directory, or a file in it, is of no use.
+    Models = 16,
     /// The engine did not start.
     Engine = 20,
     /// The control plane did not start, or ended by itself.

@@ -10,7 +10,10 @@ mod cert;
 mod cli;
 mod cores;
 mod demo;
+mod device;
+mod devices;
 mod failure;
+mod models;
 mod options;
 mod orchestrator;
 mod plan;
@@ -49,6 +52,14 @@ fn run(command: Command) -> Result<(), Failure> {
             start_log("warn")?;
             demo::run(&args)
         }
+        Command::Devices(args) => {
+            let probe = engine::devices();
+            print(&match args.json {
+                true => devices::json(&probe),
+                false => devices::text(&probe, Style::of(io::stdout().is_terminal())),
+            });
+            Ok(())
+        }
         Command::Config(ConfigCommand::Example) => {
             print(&cli::example());
             Ok(())
@@ -67,7 +78,7 @@ fn run_orchestrator(args: OrchestratorArgs) -> Result<(), Failure> {
         return Ok(());
     }
     start_log(&plan.log)?;
-    let running = orchestrator::start(plan, &engine::backend_report())?;
+    let running = orchestrator::start(plan)?;
     let signals = running.hear_signals()?;
     print(&running.report(Style::of(io::stdout().is_terminal())));
     running.until_signal(signals)

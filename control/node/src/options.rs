@@ -67,6 +67,24 @@ pub(crate) struct Options {
     )]
     pub(crate) lanes: Option<usize>,
 
+    /// What processes frames: auto, cpu, cuda or cuda:N; auto takes a GPU that works and otherwise the CPU [default: auto]
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        env = "MILLSTREAM_DEVICE",
+        help_heading = "Machine"
+    )]
+    pub(crate) device: Option<String>,
+
+    /// Offer each NAME.onnx of this directory to sessions as the model onnx/NAME [default: no directory]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "MILLSTREAM_MODELS_DIR",
+        help_heading = "Machine"
+    )]
+    pub(crate) models_dir: Option<PathBuf>,
+
     /// Where key.pem and cert.pem are written [default: $XDG_DATA_HOME/millstream, or ~/.millstream]
     #[arg(
         long,
@@ -183,6 +201,8 @@ impl Options {
             tls_key: self.tls_key.or(other.tls_key),
             cores: self.cores.or(other.cores),
             lanes: self.lanes.or(other.lanes),
+            device: self.device.or(other.device),
+            models_dir: self.models_dir.or(other.models_dir),
             data_dir: self.data_dir.or(other.data_dir),
             trickle_autocreate: self.trickle_autocreate.or(other.trickle_autocreate),
             trickle_owner_delete: self.trickle_owner_delete.or(other.trickle_owner_delete),
@@ -273,6 +293,8 @@ mod tests {
             tls_key: Some("d".into()),
             cores: Some("e".into()),
             lanes: Some(1),
+            device: Some("cpu".into()),
+            models_dir: Some("m".into()),
             data_dir: Some("f".into()),
             trickle_autocreate: Some(true),
             trickle_owner_delete: Some(true),

@@ -25,7 +25,9 @@ use tokio::task::JoinHandle;
 use crate::addr::ServiceUrl;
 use crate::cert::{self, Tls};
 use crate::cores;
+use crate::device::DeviceChoice;
 use crate::failure::{Failure, Reason};
+use crate::models;
 use crate::plan::Plan;
 use crate::preflight;
 use crate::report::{self, Report, Style};
@@ -49,12 +51,22 @@ pub(crate) struct Running {
     served: JoinHandle<()>,
     runtime: Runtime,
     drain: Duration,
+    device: DeviceChoice,
     report: Report,
 }
 
-/// Starts one. Returns once it serves. `backend` is what the engine says of its decoders and encoders, for the report.
-pub(crate) fn start(mut plan: Plan, backend: &[String]) -> Result<Running, Failure> {
-    let notes = preflight::check(&mut plan)?;
+/// Starts one. Returns once it serves.
+pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
+    plan.device.for_engine()?;
+    let mut notes = preflight::check(&mut plan)?;
+    let models = match &plan.models_dir {
+        Some(dir) => models::read(dir)?,
+        None => Vec::new(),
+    };
+    let offered = plan
+        .models_dir
+        .as_ref()
+        .map(|dir| models::describe(&models, dir));
     let world: Arc<dyn World> = Arc::new(System);
     let tls = match plan.listen.tls {
         true => Some(cert::prepare(
@@ -77,6 +89,7 @@ pub(crate) fn start(mut plan: Plan, backend: &[String]) -> Result<Running, Failu
             owner_tokens: plan.owner_delete,
             sessions: plan.limits.sessions,
             keep_alive: plan.limits.keep_alive,
+            models: models::hand_over(models, &mut notes),
             ..plane::Config::default()
         },
         world,
@@ -109,7 +122,14 @@ pub(crate) fn start(mut plan: Plan, backend: &[String]) -> Result<Running, Failu
     };
     let control = orchestrator.handle();
     let served = runtime.spawn(orchestrator.run(Arc::new(engine.clone()), service.to_string()));
-    let report = describe(&plan, &service, local, tls.as_ref(), backend, &notes);
+    let report = describe(
+        &plan,
+        &service,
+        local,
+        tls.as_ref(),
+        offered.as_deref(),
+        &notes,
+    );
     Ok(Running {
         service,
         engine,
@@ -117,6 +137,7 @@ pub(crate) fn start(mut plan: Plan, backend: &[String]) -> Result<Running, Failu
         served,
         runtime,
         drain: plan.drain,
+        device: plan.device,
         report,
     })
 }
@@ -144,6 +165,11 @@ impl Running {
     /// What peers are told.
     pub(crate) const fn service(&self) -> &ServiceUrl {
         &self.service
+    }
+
+    /// What processes its frames.
+    pub(crate) const fn device(&self) -> &DeviceChoice {
+        &self.device
     }
 
     /// From now on SIGTERM and SIGINT are heard, and no longer end the process by themselves.
@@ -297,7 +323,7 @@ fn describe(
     service: &ServiceUrl,
     local: SocketAddr,
     tls: Option<&Tls>,
-    backend: &[String],
+    models: Option<&str>,
     notes: &[String],
 ) -> Report {
     let (limits, place) = (&plan.limits, &plan.placement);
@@ -326,8 +352,9 @@ fn describe(
         false => format!("beside them, on CPU {}", cores::to_list(&place.spare)),
     };
     report.row("lanes", format!("{}, {beside}", place.lanes));
-    for (n, line) in backend.iter().enumerate() {
-        report.row(if n == 0 { "backend" } else { "" }, line.as_str());
+    report.rows("device", &plan.device.lines);
+    if let Some(models) = models {
+        report.row("models", models);
     }
     report.row(
         "sessions",

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::Limits;
+use engine::probe::Probe;
 use rustix::thread::{CpuSet, sched_getaffinity};
 
 use crate::addr::{Listen, ServiceUrl};
 use crate::cores::{self, Placement};
+use crate::device::{DeviceChoice, Wanted};
 use crate::failure::{Failure, Reason};
 use crate::options::Options;
 
@@ -31,6 +33,8 @@ pub(crate) struct Machine {
     pub(crate) data_home: Option<PathBuf>,
     /// `$HOME`
     pub(crate) home: Option<PathBuf>,
+    /// What can process frames.
+    pub(crate) devices: Probe,
 }
 
 impl Machine {
@@ -54,6 +58,7 @@ impl Machine {
             memory_bytes: memory_bytes(&meminfo),
             data_home: path("XDG_DATA_HOME"),
             home: path("HOME"),
+            devices: engine::devices(),
         }
     }
 }
@@ -66,6 +71,9 @@ pub(crate) struct Plan {
     /// The operator's own certificate and key.
     pub(crate) tls_files: Option<(PathBuf, PathBuf)>,
     pub(crate) placement: Placement,
+    pub(crate) device: DeviceChoice,
+    /// Where ONNX files lie.
+    pub(crate) models_dir: Option<PathBuf>,
     pub(crate) data_dir: PathBuf,
     pub(crate) autocreate: bool,
     pub(crate) owner_delete: bool,
@@ -105,6 +113,10 @@ impl Plan {
         };
         let placement = Placement::new(&machine.cpus, options.cores.as_deref(), options.lanes)
             .map_err(|why| Failure::usage("the CPUs cannot be shared out like that", why))?;
+        let wanted = options.device.as_deref().map_or(Ok(Wanted::Auto), |text| {
+            Wanted::parse(text).map_err(|why| bad("device", text, why))
+        })?;
+        let device = DeviceChoice::make(wanted, &machine.devices)?;
         let data_dir = options
             .data_dir
             .or_else(|| data_dir(machine))
@@ -146,6 +158,8 @@ impl Plan {
             listen,
             tls_files,
             placement,
+            device,
+            models_dir: options.models_dir,
             data_dir,
             autocreate: options.trickle_autocreate.unwrap_or(false),
             owner_delete: options.trickle_owner_delete.unwrap_or(false),
@@ -169,6 +183,9 @@ impl Plan {
             tls_key: self.tls_files.as_ref().map(|(_, key)| key.clone()),
             cores: Some(cores::to_list(&self.placement.cores)),
             lanes: Some(self.placement.lanes),
+            // As it was asked for: a file that is printed here may be read where there is a GPU.
+            device: Some(self.device.wanted.to_string()),
+            models_dir: self.models_dir.clone(),
             data_dir: Some(self.data_dir.clone()),
             trickle_autocreate: Some(self.autocreate),
             trickle_owner_delete: Some(self.owner_delete),
@@ -278,6 +295,7 @@ pub(crate) mod tests {
             memory_bytes: Some(16 << 30),
             data_home: None,
             home: Some("/home/mill".into()),
+            devices: crate::device::tests::bare(),
         }
     }
 
@@ -302,6 +320,12 @@ pub(crate) mod tests {
             (vec![0, 1], 2)
         );
         assert_eq!(plan.data_dir, PathBuf::from("/home/mill/.millstream"));
+        assert_eq!(plan.device.wanted, Wanted::Auto);
+        assert_eq!(
+            plan.device.lines[0],
+            "no CUDA driver (libcuda.so.1 not found); using CPU"
+        );
+        assert_eq!(plan.models_dir, None);
         assert!(!plan.autocreate && !plan.owner_delete && !plan.connections_asked);
         assert_eq!(plan.limits.page_bytes, Limits::default().page_bytes);
         assert_eq!(plan.drain, Duration::from_secs(30));
@@ -378,6 +402,12 @@ pub(crate) mod tests {
             ),
             ("cores = \"9\"", "CPU 9 is not among those"),
             ("lanes = 0", "0 lanes"),
+            ("device = \"gpu\"", "device `gpu` is not understood"),
+            ("device = \"cuda:0\"", "device `cuda:0` cannot be used"),
+            (
+                "device = \"cuda\"",
+                "why: no CUDA driver (libcuda.so.1 not found)",
+            ),
             ("max-sessions = 0", "max-sessions is 0"),
             ("session-idle = 0", "session-idle is 0 seconds"),
             ("drain-timeout = 99999999", "it can be 0 to 86400"),

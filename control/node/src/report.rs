@@ -19,6 +19,16 @@ impl Style {
         }
     }
 
+    /// What a line is about.
+    pub(crate) fn bold(self, text: &str) -> String {
+        self.wrap("1", text)
+    }
+
+    /// What names a value.
+    pub(crate) fn dim(self, text: &str) -> String {
+        self.wrap("2", text)
+    }
+
     fn wrap(self, code: &str, text: &str) -> String {
         match self {
             Self::Terminal => format!("\x1b[{code}m{text}\x1b[0m"),
@@ -48,6 +58,13 @@ impl Report {
         self
     }
 
+    /// Adds a row that has as many lines as there are.
+    pub(crate) fn rows(&mut self, name: &'static str, lines: &[String]) {
+        for (n, line) in lines.iter().enumerate() {
+            self.row(if n == 0 { name } else { "" }, line.as_str());
+        }
+    }
+
     pub(crate) fn render(&self, style: Style) -> String {
         let width = self
             .rows
@@ -55,10 +72,10 @@ impl Report {
             .map(|(name, _)| name.len())
             .max()
             .unwrap_or(0);
-        let mut text = format!("{}\n\n", style.wrap("1", &self.title));
+        let mut text = format!("{}\n\n", style.bold(&self.title));
         for (name, value) in &self.rows {
             // Padded before it is coloured: escape codes have no width.
-            let name = style.wrap("2", &format!("{name:<width$}"));
+            let name = style.dim(&format!("{name:<width$}"));
             text.push_str(&format!("  {name}  {value}\n"));
         }
         text.push('\n');

@@ -111,6 +111,16 @@ const CLEARTEXT: [&str; 4] = [
     "2",
 ];
 const START: &str = "POST /live-video-to-video HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+
+/// The same for a model.
+fn start_of(model: &str) -> String {
+    let body = format!("{{\"model_id\":\"{model}\"}}");
+    format!(
+        "POST /live-video-to-video HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
 const HEALTH: &str = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 #[test]
@@ -123,6 +133,17 @@ fn it_starts_answers_and_ends_with_status_0() {
         node.report
     );
     assert!(!node.report.contains('\x1b'), "plain when piped");
+    let device = node
+        .report
+        .lines()
+        .find(|line| line.starts_with("  device "));
+    let device = device.unwrap().trim_start_matches("  device ").trim();
+    assert!(
+        device == "no CUDA driver (libcuda.so.1 not found); using CPU"
+            || device == "this build has no CUDA backend; using CPU"
+            || device.starts_with("cuda:"),
+        "{device}"
+    );
     assert!(node.http(HEALTH).starts_with("HTTP/1.1 200 OK\r\n"));
     let answer = node.http(START);
     assert!(
@@ -140,6 +161,49 @@ fn it_starts_answers_and_ends_with_status_0() {
     );
     node.signal(Signal::TERM);
     assert_eq!(node.ended(Duration::from_secs(15)), Some(0));
+}
+
+#[test]
+fn the_report_names_the_device_and_sessions_may_ask_for_the_models_that_are_there() {
+    let dir = std::env::temp_dir().join(format!("millstream-offered-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join("sharpen.onnx"), b"not looked into").unwrap();
+    let args = [&CLEARTEXT[..], &["--device", "cpu", "--models-dir"]].concat();
+    let node = Node::start("offered", &[&args[..], &[dir.to_str().unwrap()]].concat());
+    let row = |name: &str| {
+        let mut rows = node.report.lines().map(str::trim);
+        rows.find_map(|row| row.strip_prefix(name)).map(str::trim)
+    };
+    assert_eq!(row("device "), Some("cpu, as asked"), "{}", node.report);
+    assert_eq!(
+        row("models "),
+        Some("onnx/sharpen (15 B)"),
+        "{}",
+        node.report
+    );
+    let answer = node.http(&start_of("onnx/blunt"));
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    assert!(
+        answer.contains("unknown model \"onnx/blunt\"; this node offers builtin/passthrough, ")
+            && answer.ends_with(", onnx/sharpen\n"),
+        "{answer}"
+    );
+    let answer = node.http(&start_of("onnx/sharpen"));
+    assert!(!answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    drop(std::fs::remove_dir_all(dir));
+}
+
+#[test]
+fn a_models_directory_that_is_of_no_use_is_a_status_of_its_own() {
+    let (mut command, dir) = Node::command(
+        "no-models",
+        &[&CLEARTEXT[..], &["--models-dir", "/nowhere/models"]].concat(),
+    );
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(16), "{said}");
+    assert!(said.contains("/nowhere/models cannot be read"), "{said}");
+    drop(std::fs::remove_dir_all(dir));
 }
 
 #[test]

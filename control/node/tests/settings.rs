@@ -70,6 +70,7 @@ fn a_flag_beats_the_environment_which_beats_the_file_which_beats_the_default() {
         "service-addr = \"https://127.0.0.1:8935\"",
         "http-addr = \"https://127.0.0.1:8935\"",
         "data-dir = \"/home/mill/.millstream\"",
+        "device = \"auto\"",
     ] {
         assert!(
             printed.lines().any(|printed| printed == line),
@@ -132,6 +133,10 @@ fn what_cannot_be_meant_is_refused_before_anything_starts() {
             &["orchestrator", "--log", "=="],
             "the log filter \"==\" is not understood",
         ),
+        (
+            &["orchestrator", "--device", "gpu"],
+            "it can be auto, cpu, cuda, or cuda:N",
+        ),
         (&["orchestrator", "--lanes", "many"], "invalid digit"),
         (&["orchestra"], "orchestrator"),
     ] {
@@ -153,6 +158,8 @@ fn help_teaches() {
         "Limits:",
         "Operation:",
         "--session-idle <SECONDS>",
+        "--device <DEVICE>",
+        "--models-dir <DIR>",
         "--page-memory-mib <MIB>",
         "MILLSTREAM_MAX_SESSIONS=N",
         "Examples:",

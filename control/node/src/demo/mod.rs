@@ -60,6 +60,15 @@ pub(crate) struct DemoArgs {
     #[arg(long = "loop")]
     again: bool,
 
+    /// What processes frames: auto, cpu, cuda or cuda:N; auto takes a GPU that works and otherwise the CPU [default: auto]
+    #[arg(
+        long,
+        value_name = "DEVICE",
+        env = "MILLSTREAM_DEVICE",
+        hide_env = true
+    )]
+    device: Option<String>,
+
     /// Where out.ts and side-by-side.png go
     #[arg(long, value_name = "DIR", default_value = "millstream-demo")]
     out: PathBuf,
@@ -90,8 +99,9 @@ impl FilterName {
 pub(crate) fn run(args: &DemoArgs) -> Result<(), Failure> {
     let style = Style::of(io::stdout().is_terminal());
     let clip = Clip::load(args.input.as_deref())?;
+    let plan = plan(args)?;
     let place = Place::make(&args.out)?;
-    let running = start(&place)?;
+    let running = orchestrator::start(plan)?;
     let stop = Arc::new(AtomicBool::new(false));
     running.on_interrupt({
         let stop = stop.clone();
@@ -193,17 +203,18 @@ impl Place {
 }
 
 /// An orchestrator on a free loopback port, one shard and one lane, in cleartext.
-fn start(place: &Place) -> Result<Running, Failure> {
+fn plan(args: &DemoArgs) -> Result<Plan, Failure> {
     let options = Options {
         service_addr: Some("http://127.0.0.1:0".to_owned()),
-        data_dir: Some(place.dir.clone()),
+        data_dir: Some(args.out.clone()),
         lanes: Some(1),
+        device: args.device.clone(),
         page_memory_mib: Some(256),
         ..Options::default()
     };
     let mut plan = Plan::resolve(options, &Machine::probe())?;
     plan.placement.cores.truncate(1);
-    orchestrator::start(plan, &engine::backend_report())
+    Ok(plan)
 }
 
 fn play_length(args: &DemoArgs, clip: &Clip) -> Duration {
@@ -219,9 +230,7 @@ fn announce(args: &DemoArgs, clip: &Clip, running: &Running, session: &http::Ses
     report.row("clip", format!("{}, {}", clip.name, clip.describe()));
     report.row("filter", args.filter.model());
     report.row("service", running.service().to_string());
-    for (n, line) in engine::backend_report().iter().enumerate() {
-        report.row(if n == 0 { "backend" } else { "" }, line.as_str());
-    }
+    report.rows("device", &running.device().lines);
     report.row("session", session.manifest_id.clone());
     print(&report.render(Style::of(io::stdout().is_terminal())));
 }
