@@ -24,6 +24,8 @@ use serde_json::{Value, json};
 
 pub mod api;
 pub mod clip;
+mod damage;
+mod draw;
 mod lines;
 pub mod mark;
 mod publish;
@@ -60,6 +62,14 @@ pub struct Options {
     /// MPEG-TS file with H.264 to publish, in a loop [default: the clip that is built in, 640x360 at 30 frames/s]
     #[arg(long, value_name = "FILE.ts", help_heading = "Live")]
     pub input: Option<PathBuf>,
+    /// Draw a moving picture of this size, such as 1280x720, in place of a clip [default: the clip]
+    #[arg(
+        long,
+        value_name = "WxH",
+        conflicts_with = "input",
+        help_heading = "Live"
+    )]
+    pub picture: Option<String>,
     /// Frames a second [default: the clip's]
     #[arg(long, value_name = "N", help_heading = "Live")]
     pub fps: Option<f64>,
@@ -102,6 +112,7 @@ impl Options {
             model,
             params,
             input,
+            picture,
             fps,
             bitrate,
             segment,
@@ -170,7 +181,18 @@ impl Live {
             segment_ns: segment.ns(),
             is_marked: mark == Mark::Picture,
         };
-        let clip = Clip::load(options.input.as_deref(), making, progress)?;
+        let clip = match &options.picture {
+            Some(_) if options.input.is_some() => {
+                return wrong("--picture and --input: it is one or the other".to_owned());
+            }
+            Some(text) => {
+                let (width, height) = parse_picture(text)
+                    .ok_or_else(|| Failure::new(format!("--picture {text}: write 1280x720")))?;
+                Clip::draw(width, height, making, progress)
+                    .map_err(|why| why.during("--picture"))?
+            }
+            None => Clip::load(options.input.as_deref(), making, progress)?,
+        };
         let start_every = options
             .start_every
             .unwrap_or(Time(Duration::from_millis(200)));
@@ -191,6 +213,18 @@ impl Live {
             bitrate: options.bitrate,
             clip: Arc::new(clip),
         })
+    }
+
+    /// The same load with every second frame or so damaged in its slices; the frames' lengths and times stay.
+    #[must_use]
+    pub fn damaged(&self, seed: u64) -> Self {
+        let mut clip = (*self.clip).clone();
+        let damaged = damage::damage(&mut clip, seed);
+        clip.name = format!("{}, {damaged} frames damaged", clip.name);
+        Self {
+            clip: Arc::new(clip),
+            ..self.clone()
+        }
     }
 
     #[allow(
@@ -359,6 +393,12 @@ impl Scenario for Live {
     }
 }
 
+/// `1280x720`
+fn parse_picture(text: &str) -> Option<(usize, usize)> {
+    let (width, height) = text.split_once('x')?;
+    Some((width.parse().ok()?, height.parse().ok()?))
+}
+
 fn median(sorted: &[f64]) -> Option<f64> {
     sorted.get(sorted.len().saturating_sub(1) / 2).copied()
 }
@@ -472,6 +512,21 @@ mod tests {
             ),
             (
                 Options {
+                    picture: Some("1280".into()),
+                    ..none()
+                },
+                "--picture 1280: write 1280x720",
+            ),
+            (
+                Options {
+                    picture: Some("64x64".into()),
+                    input: Some("x.ts".into()),
+                    ..none()
+                },
+                "one or the other",
+            ),
+            (
+                Options {
                     fps: Some(0.0),
                     ..none()
                 },
@@ -500,6 +555,28 @@ mod tests {
         assert_eq!(settings["segment"], "500ms");
         assert!(live.clip.layout.is_none());
         assert!(toml::from_str::<Options>("session = 3").is_err());
+    }
+
+    #[test]
+    fn a_load_can_be_damaged_and_says_so() {
+        let live = resolve(&Options {
+            picture: Some("160x96".into()),
+            mark: Some(Mark::Pts),
+            ..Options::default()
+        })
+        .unwrap();
+        let settings = live.settings();
+        assert_eq!(
+            (&settings["picture"], &settings["input"]),
+            (&json!("160x96"), &json!("drawn"))
+        );
+        let damaged = live.damaged(1);
+        let name = damaged.settings()["input"].to_string();
+        assert!(
+            name.starts_with("\"drawn, ") && name.ends_with(" frames damaged\""),
+            "{name}"
+        );
+        assert_eq!(damaged.demand(1.0), live.demand(1.0));
     }
 
     #[test]

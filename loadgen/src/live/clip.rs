@@ -22,6 +22,7 @@ use openh264::encoder::{
 };
 use openh264::formats::YUVSource;
 
+use super::draw;
 use super::mark;
 use super::ts::demux::{Demux, Unit};
 use super::ts::{TICKS_PER_SECOND, is_key, nal_types, ticks_between};
@@ -49,7 +50,7 @@ impl Making {
 }
 
 /// A clip that can be published.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Clip {
     /// Where it is from.
     pub name: String,
@@ -66,7 +67,7 @@ pub struct Clip {
 }
 
 /// One frame of it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct ClipFrame {
     /// Whether a segment begins with it.
     pub is_key: bool,
@@ -155,6 +156,63 @@ impl Clip {
         }
         let bytes = fs::read(path).map_err(|error| wrong(&error))?;
         Self::make(&name, &bytes, making, progress)
+    }
+
+    /// Some seconds of a moving picture of this size, drawn and encoded here: at 30 frames a second, and as many bits as its
+    /// pixels need, unless `making` says otherwise.
+    ///
+    /// # Errors
+    /// There are no pictures of that size, or the encoder refuses them.
+    pub fn draw(
+        width: usize,
+        height: usize,
+        making: Making,
+        progress: &dyn Fn(&str),
+    ) -> Result<Self, Failure> {
+        let sides = SIDE_MIN..=SIDE_MAX;
+        let is_even = width.is_multiple_of(2) && height.is_multiple_of(2);
+        if !(is_even && sides.contains(&width) && sides.contains(&height)) {
+            return Err(Failure::new(format!(
+                "{width}x{height}: both sides must be even, and {SIDE_MIN} to {SIDE_MAX}"
+            )));
+        }
+        let fps = making.fps.unwrap_or(DRAWN_FPS);
+        let rate = Rate::of_fps(fps)
+            .ok_or_else(|| Failure::new(format!("{fps} frames a second cannot be")))?;
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss
+        )] // of a size and a rate within their bounds
+        let (bitrate_bps, count) = (
+            ((width * height) as f64 * rate.fps() * DRAWN_BITS_A_PIXEL) as u64,
+            ((rate.fps() * DRAWN_SECONDS) as usize).clamp(1, FRAMES_MAX),
+        );
+        let mut maker = Maker {
+            making,
+            rate,
+            bitrate_bps: making
+                .bitrate_bps
+                .unwrap_or(bitrate_bps.max(u64::from(BITRATE_BPS_MIN))),
+            running: None,
+            frames: Vec::new(),
+        };
+        for number in 0..count {
+            if number % 100 == 0 {
+                progress(&format!("drawing the clip: {number} of {count} frames"));
+            }
+            maker.add(width, height, |picture| {
+                draw::paint(number, width, height, &mut picture.planes);
+            })?;
+        }
+        Ok(Self {
+            name: "drawn".to_owned(),
+            width,
+            height,
+            rate,
+            layout: maker.running.and_then(|running| running.layout),
+            frames: maker.frames,
+        })
     }
 
     /// From MPEG-TS.
@@ -339,6 +397,16 @@ struct Running {
 impl Maker {
     fn take(&mut self, decoded: &DecodedYUV<'_>) -> Result<(), Failure> {
         let (width, height) = decoded.dimensions();
+        self.add(width, height, |picture| picture.copy(decoded))
+    }
+
+    /// One more frame of this size, of which `fill` makes the picture.
+    fn add(
+        &mut self,
+        width: usize,
+        height: usize,
+        fill: impl FnOnce(&mut Picture),
+    ) -> Result<(), Failure> {
         let running = match &mut self.running {
             Some(running) => running,
             None => {
@@ -349,7 +417,7 @@ impl Maker {
         if (running.picture.width, running.picture.height) != (width, height) {
             return Err(Failure::new("its pictures change their size"));
         }
-        running.picture.copy(decoded);
+        fill(&mut running.picture);
         let number = self.frames.len();
         if let Some(layout) = running.layout {
             running.picture.mark(layout, number);
@@ -505,6 +573,13 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 const FRAMES_MAX: usize = 1 << 16;
 const BITRATE_BPS_MIN: u32 = 10_000;
 const BITRATE_BPS_MAX: u32 = 200_000_000;
+/// What a drawn clip is like unless told otherwise: this long, so fast, and coded with so much.
+const DRAWN_SECONDS: f64 = 4.0;
+const DRAWN_FPS: f64 = 30.0;
+/// 2.8 Mbit/s at 1280x720 and 30 frames a second, as cameras send it.
+const DRAWN_BITS_A_PIXEL: f64 = 0.1;
+const SIDE_MIN: usize = 64;
+const SIDE_MAX: usize = 4_096;
 /// Servers that work in another time base than 90 kHz round.
 const TICKS_TOLERANCE: u64 = 2;
 
@@ -570,6 +645,30 @@ mod tests {
             (source / 2..source * 2).contains(&bytes),
             "{bytes} bytes of {source}"
         );
+    }
+
+    #[test]
+    fn a_drawn_clip_has_its_size_and_rate_and_decodes() {
+        let making = Making {
+            fps: Some(25.0),
+            is_marked: false,
+            ..making()
+        };
+        let clip = Clip::draw(320, 180, making, &|_| {}).unwrap();
+        assert_eq!(
+            (clip.width, clip.height, clip.frames.len()),
+            (320, 180, 100)
+        );
+        let mut decoder = decoder().unwrap();
+        for (number, frame) in clip.frames.iter().enumerate() {
+            assert_eq!(frame.is_key, number % 25 == 0);
+            let picture = decoder.decode(&frame.unit).unwrap().unwrap();
+            assert_eq!(picture.dimensions(), (320, 180));
+        }
+        for (width, height) in [(0, 0), (321, 180), (8_000, 64), (usize::MAX - 1, 2)] {
+            let error = Clip::draw(width, height, making, &|_| {}).unwrap_err();
+            assert!(error.to_string().contains("64 to 4096"), "{error}");
+        }
     }
 
     #[test]

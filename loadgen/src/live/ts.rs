@@ -41,6 +41,11 @@ pub fn is_key(unit: &[u8]) -> bool {
     nal_types(unit).any(|kind| kind == NAL_IDR)
 }
 
+/// Whether a NAL unit with this first byte is a part of a picture.
+pub fn is_slice(header: u8) -> bool {
+    (NAL_SLICE..=NAL_IDR).contains(&(header & 0x1f))
+}
+
 /// Whether there is anything of a picture in it.
 pub fn has_picture(unit: &[u8]) -> bool {
     nal_types(unit).any(|kind| (NAL_SLICE..=NAL_IDR).contains(&kind))
