@@ -1,6 +1,7 @@
 //! What was measured, where, with which command.
 //!
-//! One binary a question; the first is `fanout`: what does it cost to hand one publisher's bytes to many subscribers?
+//! One binary a question. `fanout`: what does it cost to hand one publisher's bytes to many subscribers? `neighbours`: what does
+//! a session's damaged video cost the others?
 //!
 //! ```text
 //!            CPU 0                                  CPU 1
@@ -11,6 +12,7 @@
 //!
 //! - [`floor`]: the least that any server could do, to compare with;
 //! - [`load`]: an open-loop generator that checks every byte it gets back;
+//! - [`neighbours`]: whether one session's bad stream slows the others down, and how many sessions there can be;
 //! - [`run`]: both servers in turn, in one run, and the table;
 //! - [`units`]: the engine's parts one by one, for criterion and for the instruction counter.
 //!
@@ -27,6 +29,8 @@ pub use loadgen::{chunk, clock, http, net, pin};
 pub mod floor;
 
 pub mod load;
+
+pub mod neighbours;
 
 pub mod run;
 

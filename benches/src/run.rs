@@ -3,8 +3,8 @@
 //! Round after round, scenario after scenario, the floor and then millstream: a fresh process each time, pinned to the
 //! server's CPU, with the load on its own. What drifts with the machine drifts under both.
 
-mod machine;
-mod server;
+pub(crate) mod machine;
+pub(crate) mod server;
 mod table;
 
 use std::fs;
@@ -174,14 +174,14 @@ impl Campaign {
         match target {
             Target::Floor => {
                 let own = std::env::current_exe()?;
-                Server::start("floor", &own, self.server_cpu, |addr, _| {
+                Server::start("floor", &own, Some(self.server_cpu), |addr, _| {
                     vec!["floor".into(), "--listen".into(), addr.to_string()]
                 })
             }
             Target::Trickle => Server::start(
                 "millstream",
                 &self.server,
-                self.server_cpu,
+                Some(self.server_cpu),
                 |addr, data_dir| {
                     let mut args: Vec<String> =
                         ["orchestrator", "--lanes", "1", "--trickle-autocreate"]

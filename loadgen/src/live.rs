@@ -215,6 +215,15 @@ impl Live {
         })
     }
 
+    /// The same load with so many sessions.
+    #[must_use]
+    pub fn with_sessions(&self, sessions: usize) -> Self {
+        Self {
+            sessions,
+            ..self.clone()
+        }
+    }
+
     /// The same load with every second frame or so damaged in its slices; the frames' lengths and times stay.
     #[must_use]
     pub fn damaged(&self, seed: u64) -> Self {

@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use loadgen::machine::rfc3339;
 
 /// What is worth knowing of the machine, the source and the run, as Markdown.
-pub(super) fn describe(date: Option<&str>) -> String {
+pub(crate) fn describe(date: Option<&str>) -> String {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {
         let line = cpuinfo

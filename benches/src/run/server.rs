@@ -1,7 +1,7 @@
 //! A server as a child process: pinned, watched through /proc, stopped.
 //!
 //! Invariants:
-//! - The child is on its CPU from its first instruction, and with it every thread that it ever starts.
+//! - A child that is to be on a CPU is there from its first instruction, and with it every thread that it ever starts.
 //! - A server that is dropped is dead, and its folder is gone.
 
 use std::fs;
@@ -21,7 +21,7 @@ use crate::pin;
 
 /// A server that listens.
 #[derive(Debug)]
-pub(super) struct Server {
+pub(crate) struct Server {
     name: &'static str,
     child: Child,
     addr: SocketAddr,
@@ -30,18 +30,18 @@ pub(super) struct Server {
 
 /// CPU time that a process has used.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// To the nanosecond, over all its threads.
-    pub(super) cpu_ns: u64,
+    pub(crate) cpu_ns: u64,
     /// Of it in user space, in clock ticks of 10 ms.
-    pub(super) user_ticks: u64,
+    pub(crate) user_ticks: u64,
     /// Of it in the kernel, likewise.
-    pub(super) system_ticks: u64,
+    pub(crate) system_ticks: u64,
 }
 
 impl Usage {
     /// What was used since an earlier moment.
-    pub(super) fn since(self, earlier: Self) -> Self {
+    pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
             user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
@@ -51,15 +51,15 @@ impl Usage {
 }
 
 impl Server {
-    /// Starts `program` on `cpu`, and waits until it listens on an address of our choice.
-    pub(super) fn start(
+    /// Starts `program`, on `cpu` alone if that is given, and waits until it listens on an address of our choice.
+    pub(crate) fn start(
         name: &'static str,
         program: &Path,
-        cpu: usize,
+        cpu: Option<usize>,
         args: impl FnOnce(SocketAddr, &Path) -> Vec<String>,
     ) -> Result<Self, Failure> {
         let folder = std::env::temp_dir().join(format!(
-            "fanout-{}-{:x}",
+            "bench-{}-{:x}",
             std::process::id(),
             clock::now_ns()
         ));
@@ -73,7 +73,11 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let child = pin::while_on(cpu, || command.spawn()).map_err(|error| {
+        let spawned = match cpu {
+            Some(cpu) => pin::while_on(cpu, || command.spawn()),
+            None => command.spawn(),
+        };
+        let child = spawned.map_err(|error| {
             // Nothing holds the folder yet; should it not go, the system's own sweep takes it.
             let _ = fs::remove_dir_all(&folder);
             Failure::new(format!("cannot start {}: {error}", program.display()))
@@ -108,12 +112,16 @@ impl Server {
         Ok(())
     }
 
-    pub(super) fn addr(&self) -> SocketAddr {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// A failure, with the end of the server's log.
-    pub(super) fn explain(&self, why: &str) -> Failure {
+    pub(crate) fn explain(&self, why: &str) -> Failure {
         let log = fs::read(self.folder.join(LOG)).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
@@ -125,7 +133,7 @@ impl Server {
     }
 
     /// CPU time so far.
-    pub(super) fn usage(&self) -> Result<Usage, Failure> {
+    pub(crate) fn usage(&self) -> Result<Usage, Failure> {
         let mut usage = Usage::default();
         let tasks = fs::read_dir(self.proc("task"))
             .map_err(|error| self.explain(&format!("it is gone: {error}")))?;
@@ -147,14 +155,14 @@ impl Server {
     }
 
     /// The most memory it ever had.
-    pub(super) fn peak_rss_bytes(&self) -> Result<u64, Failure> {
+    pub(crate) fn peak_rss_bytes(&self) -> Result<u64, Failure> {
         let status = fs::read_to_string(self.proc("status"))?;
         peak_rss_bytes(&status)
             .ok_or_else(|| self.explain("its /proc/PID/status has no VmHWM; it has ended"))
     }
 
     /// Ends it, in its own way if it will.
-    pub(super) fn stop(mut self) -> Result<(), Failure> {
+    pub(crate) fn stop(mut self) -> Result<(), Failure> {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
             kill_process(pid, Signal::TERM).map_err(io::Error::from)?;
@@ -222,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_server_that_ends_at_once_is_explained() {
-        let error = Server::start("sh", Path::new("/bin/sh"), 0, |_, _| {
+        let error = Server::start("sh", Path::new("/bin/sh"), Some(0), |_, _| {
             vec!["-c".into(), "echo no such flag; exit 3".into()]
         });
         // On a machine where CPU 0 is not ours, that is what it says instead.

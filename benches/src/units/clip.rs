@@ -59,7 +59,9 @@ pub fn frames(count: usize) -> Vec<Frame> {
             .decode(unit, &mut decoded)
             .expect("the clip is whole");
     }
-    decoder.flush(&mut decoded);
+    decoder
+        .flush(&mut decoded)
+        .expect("the clip is whole to its end");
     decoded.into_iter().map(|picture| picture.surface).collect()
 }
 

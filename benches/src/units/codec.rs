@@ -15,7 +15,7 @@ const TICKS: i64 = 3000;
 /// Coded pictures, to frames.
 pub(super) struct Decoding {
     coded: Vec<(Vec<u8>, i64)>,
-    decoder: Box<dyn Decode<Frame> + Send>,
+    decoder: Box<dyn Decode<Frame>>,
     shown: Vec<Decoded<Frame>>,
 }
 
@@ -55,7 +55,9 @@ impl Body for Decoding {
                 .expect("the clip is whole");
             shown += show(&mut *self.decoder, &mut self.shown);
         }
-        self.decoder.flush(&mut self.shown);
+        self.decoder
+            .flush(&mut self.shown)
+            .expect("the clip is whole to its end");
         shown + show(&mut *self.decoder, &mut self.shown)
     }
 }
@@ -71,7 +73,7 @@ fn show(decoder: &mut dyn Decode<Frame>, shown: &mut Vec<Decoded<Frame>>) -> u64
 /// Frames, to coded pictures.
 pub(super) struct Encoding {
     frames: Vec<Frame>,
-    encoder: Box<dyn Encode<Frame> + Send>,
+    encoder: Box<dyn Encode<Frame>>,
     pts: i64,
     out: Vec<u8>,
 }
