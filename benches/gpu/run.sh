@@ -1,34 +1,53 @@
 #!/usr/bin/env bash
-# Everything that can be checked and measured on a machine with a GPU, in ten minutes, and without building anything.
+# Everything that a machine with a GPU is asked for, in eight minutes, and without building anything.
 #
 #   benches/gpu/run.sh           from the repository's root; Markdown to standard output, and files to $OUT
 #   benches/gpu/run.sh --list    what it would do, and what it would do it with
+#   benches/gpu/run.sh --also    the benches of the CPU as well, as far as SECONDS_MAX allows
 #
-# It is for a bare machine to which the repository was carried with its release binaries in target/release: millstream, fanout,
-# icount, loadgen, and in target/release/deps the benches `units` and `hop` and the tests named `parity` or `cuda`. What is not
-# there is one line `absent: …`, and the rest goes on. The exit status is the number of steps that failed; absent is not failed.
+# It is for a bare machine to which the repository was carried with its release binaries in target/release: millstream, loadgen,
+# neighbours, gpubench, and in target/release/deps the tests named `cuda_parity` and `cuda_codec`. For --also: fanout, icount, and in
+# deps the benches `units` and `hop`. What is not there is one line `absent: …`, and the rest goes on. The exit status is the number
+# of steps that failed; absent is not failed.
 #
 #   OUT        where the files go              [benches/results/gpu-DATE]
 #   BIN        where the binaries are          [target/release]
-#   GPU_TESTS  names of the tests with a GPU   [parity cuda]
-#   SECONDS_MAX  for all steps together        [590]
+#   DEVICE     what the server is to use       [auto]
+#   GPU_TESTS  names of the tests with a GPU   [cuda_parity cuda_codec]
+#   SANITIZER  compute-sanitizer, when it is not on the path
+#   SECONDS_MAX  for all steps together        [480; 900 with --also]
 set -u
 
 BIN=${BIN:-target/release}
 OUT=${OUT:-benches/results/gpu-$(date +%F)}
-GPU_TESTS=${GPU_TESTS:-parity cuda}
-SECONDS_MAX=${SECONDS_MAX:-590}
+DEVICE=${DEVICE:-auto}
+GPU_TESTS=${GPU_TESTS:-cuda_parity cuda_codec}
+SANITIZER=${SANITIZER:-compute-sanitizer}
+[[ ${1:-} != --also ]] || SECONDS_MAX=${SECONDS_MAX:-900}
+SECONDS_MAX=${SECONDS_MAX:-480}
 ABSENT=77 # a step's exit status when what it needs is not there
 
 # name, seconds at most, what it does. They add up to less than SECONDS_MAX.
 steps() {
     cat <<'END'
-machine 20 what the machine is: GPU, driver, codec libraries, CPU, memory, kernel, io_uring
-backend 20 what millstream says of its backends when it starts
-parity 60 the tests that hold the GPU against the CPU
+machine 15 what the machine is: GPU, driver, codec libraries, CPU, memory, kernel, io_uring
+devices 15 what millstream finds, for people and as JSON, and what it says when it starts
+parity 60 the tests that hold kernels and codecs on the device against their twins on the CPU
+decode 20 gpubench: pictures a second that the device decodes
+ceiling 20 gpubench: the chip's own limit, to hold the rest against
+encode 20 gpubench: pictures a second that are encoded, on the device or beside it
+copies 15 gpubench: bytes a second between host and device
+model 25 gpubench: an ONNX model, by itself and in batches
+recover 20 gpubench: how long after the device was lost frames flow again
+live 35 loadgen live against millstream orchestrator: 4 sessions of builtin/edges
+neighbours 55 one damaged session and its neighbours
+most-720p 65 neighbours --search: the most sessions of 1280x720 at 30 frames/s with p99 at most 100 ms
+most-1080p 65 the same of 1920x1080
+sanitizer 45 compute-sanitizer over a short demo
+END
+    [[ -z ${ALSO:-} ]] || cat <<'END'
 demo 40 millstream demo --seconds 10: the main job, judged
 trickle 60 loadgen trickle against millstream orchestrator: 20 channels with 5 subscribers each
-live 60 loadgen live against millstream orchestrator: 4 sessions of builtin/edges
 fanout 120 fanout run: fan-out beside the least that any server could do
 icount 50 icount: instructions of each part, by callgrind
 units 110 the criterion bench of each part: nanoseconds
@@ -40,9 +59,9 @@ main() {
     case ${1:-} in
     --list) list ;;
     --step) run_step "$2" ;;
-    '') run_all ;;
+    '' | --also) run_all ;;
     *)
-        echo "usage: $0 [--list]" >&2
+        echo "usage: $0 [--list | --also]" >&2
         return 64
         ;;
     esac
@@ -60,7 +79,10 @@ list() {
 needs() {
     case $1 in
     machine) describe_tool nvidia-smi && describe_tool python3 ;;
-    backend | demo) describe_binary millstream ;;
+    devices | demo) describe_binary millstream ;;
+    decode | ceiling | encode | copies | model | recover) describe_binary gpubench ;;
+    neighbours | most-*) describe_binary millstream && describe_binary neighbours ;;
+    sanitizer) describe_binary millstream && describe_tool "$SANITIZER" ;;
     trickle | live) describe_binary millstream && describe_binary loadgen ;;
     fanout) describe_binary millstream && describe_binary fanout ;;
     icount) describe_binary icount && describe_tool valgrind ;;
@@ -118,7 +140,7 @@ one_step() {
         return
     fi
     ((limit <= left)) || limit=$left
-    export OUT BIN GPU_TESTS
+    export OUT BIN DEVICE GPU_TESTS SANITIZER
     timeout --kill-after=5 "$limit" bash "$0" --step "$name" </dev/null 2>&1
     status=$?
     case $status in
@@ -150,7 +172,10 @@ commit() {
 
 run_step() {
     case $1 in
-    machine | backend | parity | demo | trickle | live | fanout | icount | units | hop) "step_$1" ;;
+    decode | ceiling | encode | copies | model | recover) step_gpubench "$1" ;;
+    most-720p) step_most "$1" 1280x720 4 ;;
+    most-1080p) step_most "$1" 1920x1080 2 ;;
+    machine | devices | parity | live | neighbours | sanitizer | demo | trickle | fanout | icount | units | hop) "step_$1" ;;
     *)
         echo "no such step: $1" >&2
         return 64
@@ -220,8 +245,10 @@ print("; a ring", "can be had" if fd >= 0 else "cannot be had, errno %d" % ctype
     echo
 }
 
-step_backend() {
+step_devices() {
     need_binary millstream
+    fenced "$BIN/millstream" devices || return
+    "$BIN/millstream" devices --json >"$OUT/devices.json" || return
     start_server
     fenced cat "$WORK/server.out"
 }
@@ -241,9 +268,44 @@ step_parity() {
     return "$failed"
 }
 
+# One question of gpubench, which knows what a device is; it says itself what the machine lacks, with status 77.
+step_gpubench() {
+    need_binary gpubench
+    "$BIN/gpubench" "$1"
+}
+
+step_neighbours() {
+    need_binary millstream
+    need_binary neighbours
+    # Status 4 is a promise that is not kept: the step has failed, and the table says by how much.
+    "$BIN/neighbours" --server "$BIN/millstream" --device "$DEVICE" --rounds 2 --seconds 6 --out "$OUT/neighbours.md"
+}
+
+# The most sessions of pictures of size $2, of $3 at least; the search stops well before the step's limit, with what it has.
+step_most() {
+    need_binary millstream
+    need_binary neighbours
+    "$BIN/neighbours" --search --server "$BIN/millstream" --device "$DEVICE" --size "$2" --from "$3" --seconds 2 --limit 48 --out "$OUT/$1.md"
+}
+
+step_sanitizer() {
+    need_binary millstream
+    need_tool "$SANITIZER"
+    if ! "$BIN/millstream" devices --json | grep -q '"preferred": "cuda'; then
+        echo 'absent: a device to watch; millstream would use the CPU'
+        exit "$ABSENT"
+    fi
+    # The tool slows every kernel down a good deal: what counts is that it finds no error, not that the demo keeps up.
+    fenced "$SANITIZER" --error-exitcode 99 "$BIN/millstream" demo --device "$DEVICE" --seconds 2 --out "$WORK/demo"
+    local status=$?
+    ((status != 99)) || return 1
+    echo
+    echo "no error found; the demo itself ended with status $status"
+}
+
 step_demo() {
     need_binary millstream
-    fenced "$BIN/millstream" demo --seconds 10 --out "$WORK/demo"
+    fenced "$BIN/millstream" demo --device "$DEVICE" --seconds 10 --out "$WORK/demo"
 }
 
 step_trickle() {
@@ -258,7 +320,7 @@ step_live() {
     need_binary millstream
     need_binary loadgen
     start_server
-    fenced "$BIN/loadgen" live --target "$TARGET" --sessions 4 --model builtin/edges --window 10s --out "$OUT/loadgen-live" || return
+    fenced "$BIN/loadgen" live --target "$TARGET" --sessions 4 --model builtin/edges --warmup 2s --window 10s --out "$OUT/loadgen-live" || return
     server_cost
 }
 
@@ -342,7 +404,7 @@ fenced() {
 
 # Starts an orchestrator on a free port of this machine and waits for its report. Sets SERVER and TARGET.
 start_server() {
-    "$BIN/millstream" orchestrator --service-addr http://127.0.0.1:0 --trickle-autocreate --data-dir "$WORK/data" \
+    "$BIN/millstream" orchestrator --service-addr http://127.0.0.1:0 --trickle-autocreate --device "$DEVICE" --data-dir "$WORK/data" \
         --log warn >"$WORK/server.out" 2>"$WORK/server.err" </dev/null &
     SERVER=$!
     local tries port
@@ -402,7 +464,8 @@ if [[ ${1:-} == --step ]]; then
     trap clean_up EXIT
     trap 'exit 143' TERM INT
     main "$@"
-elif [[ -z ${1:-} ]]; then
+elif [[ -z ${1:-} || $1 == --also ]]; then
+    [[ -z ${1:-} ]] || export ALSO=1
     mkdir -p "$OUT" && main "$@" | tee "$OUT/report.md"
     exit "${PIPESTATUS[0]}"
 else

@@ -79,6 +79,7 @@ impl Campaign {
         let healthy = whole.with_sessions(whole.sessions - 1);
         let calm = whole.with_sessions(1);
         let lead = Lead {
+            warmup: WARMUP,
             window: self.window,
             threads: self.threads,
             seed: self.seed,
@@ -108,16 +109,16 @@ impl Campaign {
         Ok(all)
     }
 
-    /// The most sessions whose frames keep to [`SEARCH_SLO`]; stops after `limit` with what it has.
+    /// The most sessions, `from` or more, whose frames keep to [`SEARCH_SLO`]; stops after `limit` with what it has.
     ///
     /// # Errors
-    /// The server does not start, or not even one session can be measured.
-    pub fn search(&self, limit: Duration) -> Result<Found, Failure> {
+    /// The server does not start, or not even the least number of sessions can be measured.
+    pub fn search(&self, from: u64, limit: Duration) -> Result<Found, Failure> {
         let options = Resolved {
             slo: Slo::parse(SEARCH_SLO).map_err(Failure::new)?,
             find: Find::Sessions,
             bounds: Bounds {
-                from: 1,
+                from,
                 to: SEARCH_TO,
                 precision: SEARCH_PRECISION,
                 tries: 1,
@@ -127,6 +128,7 @@ impl Campaign {
         let mut prober = Prober {
             load: self.load(server.addr())?,
             lead: Lead {
+                warmup: SEARCH_WARMUP,
                 window: self.window,
                 threads: self.threads,
                 seed: self.seed,
@@ -200,11 +202,14 @@ fn foreign(failure: loadgen::Failure) -> Failure {
     Failure::new(failure.to_string())
 }
 
+const WARMUP: Duration = Duration::from_secs(2);
 /// What a search holds the sessions to.
 pub const SEARCH_SLO: &str = "p99<=100ms,loss<=0.1%";
 /// The server's own bound on sessions is to be none here: what gives out shall be something else.
 const SESSIONS_MAX: u32 = 1_024;
 const SEARCH_TO: u64 = 512;
 const SEARCH_PRECISION: f64 = 0.05;
+/// A search is many short runs.
+const SEARCH_WARMUP: Duration = Duration::from_secs(1);
 /// So that many sessions are begun in a moment, and not all in the same one.
 const START_EVERY: Duration = Duration::from_millis(50);

@@ -224,7 +224,7 @@ impl Live {
         }
     }
 
-    /// The same load with every second frame or so damaged in its slices; the frames' lengths and times stay.
+    /// The same load with one frame of twelve or so damaged in its slices; the frames' lengths and times stay.
     #[must_use]
     pub fn damaged(&self, seed: u64) -> Self {
         let mut clip = (*self.clip).clone();

@@ -61,6 +61,9 @@ struct Cli {
     /// Of all chance, the damage included
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// A search begins with so many sessions, and looks for no fewer
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=512))]
+    from: u64,
     /// A search stops after so many seconds with what it has
     #[arg(long, value_name = "SECONDS", default_value_t = 600, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     limit: u64,
@@ -90,7 +93,7 @@ fn run(cli: &Cli) -> Result<u8, Failure> {
     let campaign = campaign(cli);
     let date = cli.date.as_deref();
     if cli.search {
-        let found = campaign.search(Duration::from_secs(cli.limit))?;
+        let found = campaign.search(cli.from, Duration::from_secs(cli.limit))?;
         publish(cli, &table::found(&campaign, &found, date))?;
         return Ok(if found.answer.n.is_some() { 0 } else { MISSED });
     }

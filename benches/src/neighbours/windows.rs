@@ -65,6 +65,8 @@ pub struct Neighbour {
 /// How windows are measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Lead {
+    /// Traffic before a window.
+    pub warmup: Duration,
     /// Length of a window.
     pub window: Duration,
     /// Threads of the generator.
@@ -111,7 +113,7 @@ impl Lead {
         stop: &Stop,
     ) -> Result<Outcome, loadgen::Failure> {
         let lengths = Lengths {
-            warmup: WARMUP,
+            warmup: self.warmup,
             window: self.window * times,
             cooldown: COOLDOWN,
             drain: DRAIN,
@@ -223,7 +225,6 @@ impl fmt::Display for Window {
     }
 }
 
-const WARMUP: Duration = Duration::from_secs(2);
 const COOLDOWN: Duration = Duration::from_millis(500);
 const DRAIN: Duration = Duration::from_secs(2);
 /// Long enough to reach steady state, short enough that a server which ends it is soon disturbed again.
