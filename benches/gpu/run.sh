@@ -278,14 +278,14 @@ step_neighbours() {
     need_binary millstream
     need_binary neighbours
     # Status 4 is a promise that is not kept: the step has failed, and the table says by how much.
-    "$BIN/neighbours" --server "$BIN/millstream" --device "$DEVICE" --rounds 2 --seconds 6 --out "$OUT/neighbours.md"
+    markdown_of neighbours "$BIN/neighbours" --server "$BIN/millstream" --device "$DEVICE" --rounds 2 --seconds 6 --out "$OUT/neighbours.md"
 }
 
 # The most sessions of pictures of size $2, of $3 at least; the search stops well before the step's limit, with what it has.
 step_most() {
     need_binary millstream
     need_binary neighbours
-    "$BIN/neighbours" --search --server "$BIN/millstream" --device "$DEVICE" --size "$2" --from "$3" --seconds 2 --limit 48 --out "$OUT/$1.md"
+    markdown_of "$1" "$BIN/neighbours" --search --server "$BIN/millstream" --device "$DEVICE" --size "$2" --from "$3" --seconds 2 --limit 48 --out "$OUT/$1.md"
 }
 
 step_sanitizer() {
@@ -391,6 +391,16 @@ need_tool() {
     fi
 }
 
+# Runs what writes Markdown by itself; its progress goes to $OUT/$1.log, whose end is shown when it fails.
+markdown_of() {
+    local log=$OUT/$1.log status
+    shift
+    "$@" 2>"$log"
+    status=$?
+    ((status == 0)) || fenced tail -n 5 "$log"
+    return "$status"
+}
+
 fenced() {
     local status
     IS_FENCED=1
@@ -404,6 +414,8 @@ fenced() {
 
 # Starts an orchestrator on a free port of this machine and waits for its report. Sets SERVER and TARGET.
 start_server() {
+    # There before it is looked into, however slowly the child begins.
+    : >"$WORK/server.out"
     "$BIN/millstream" orchestrator --service-addr http://127.0.0.1:0 --trickle-autocreate --device "$DEVICE" --data-dir "$WORK/data" \
         --log warn >"$WORK/server.out" 2>"$WORK/server.err" </dev/null &
     SERVER=$!

@@ -121,7 +121,7 @@ impl Campaign {
                 from,
                 to: SEARCH_TO,
                 precision: SEARCH_PRECISION,
-                tries: 1,
+                tries: 2,
             },
         };
         let server = self.start_server()?;

@@ -64,7 +64,11 @@ impl Pooled {
 impl Verdict {
     /// Holds the windows against [`P99_MS_MAX`], [`RATIO_MAX`] and [`LOSS_MAX`].
     pub fn reach(windows: &[Window]) -> Self {
-        let mut invalid: Vec<String> = windows.iter().flat_map(|it| it.invalid.clone()).collect();
+        let mut invalid: Vec<String> = windows
+            .iter()
+            .filter(|it| !it.invalid.is_empty())
+            .map(|it| format!("round {}, {}: {}", it.round, it.kind, it.invalid.join(", ")))
+            .collect();
         let [calm, disturbed] = [Kind::Calm, Kind::Disturbed].map(|kind| Pooled::of(kind, windows));
         if calm.latency.is_empty() || disturbed.latency.is_empty() {
             invalid.push("no frame came back in one kind of window".to_owned());
@@ -73,7 +77,6 @@ impl Verdict {
             invalid.push("no damaged frame was sent".to_owned());
         }
         if !invalid.is_empty() {
-            invalid.dedup();
             return Self::DoesNotCount(invalid);
         }
         let (p99, ratio) = (disturbed.at(0.99), disturbed.at(0.99) / calm.at(0.99));
@@ -266,7 +269,7 @@ mod tests {
         windows[0].invalid.push("late".to_owned());
         assert_eq!(
             Verdict::reach(&windows),
-            Verdict::DoesNotCount(vec!["late".to_owned()])
+            Verdict::DoesNotCount(vec!["round 1, calm: late".to_owned()])
         );
         let mut windows = both(20, 20);
         windows[1].neighbour.sent = 0;
