@@ -24,6 +24,7 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod cuda;
 pub mod decode;
 pub mod encode;
 pub mod fault;
