@@ -2,8 +2,9 @@
 //!
 //! A [`Backend`] is one way of doing all three, and its [`Surface`](Backend::Surface) is where its pictures live.
 //! A caller holds surfaces and never looks inside, so that frames of a device that has memory of its own never
-//! leave it. [`Cpu`] is the backend that every build carries; there, a surface is a [`Frame`]. An [`Open`] opens backends:
-//! a lane has one of its own, and opens another when the device is lost.
+//! leave it. [`Cpu`] needs no device; there, a surface is a [`Frame`]. [`Cuda`] is an NVIDIA device, whose libraries are
+//! found at run time: every build carries both, and starts where there is neither library nor device. An [`Open`] opens
+//! backends: a lane has one of its own, and opens another when the device is lost.
 //!
 //! ```text
 //!   Unit { data, pts } --Decode--> Decoded { surface, pts } --Process--> surface --Encode--> bytes, Annex B
@@ -40,10 +41,11 @@ mod sps;
 
 pub use backend::{Backend, Batching, Codec, Open, Unavailable, Usage};
 pub use cpu::Cpu;
+pub use cuda::{Cuda, CudaBackend};
 pub use decode::{Decode, Decoded, Unit};
 pub use encode::{Encode, Encoded};
 pub use fault::Fault;
 pub use kernels::psnr::{Psnr, psnr};
 pub use kernels::{Filter, Frame};
-pub use probe::{Ability, Device, Driver, Probe, probe};
+pub use probe::{Ability, Device, Driver, Probe, Utilisation, probe, utilisation};
 pub use process::{Process, Step, Work};

@@ -5,6 +5,9 @@
 
 use crate::backend::Codec;
 use crate::cpu;
+use crate::cuda::{self, nvml};
+
+pub use crate::cuda::nvml::{Utilisation, utilisation};
 
 /// Every device that was looked for, and what was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,16 +71,25 @@ pub struct Ability {
     pub bits_max: u8,
 }
 
-/// Looks at what there is. Nothing is left running.
+/// Looks at what there is. Nothing is left running, but the driver's and the management library stay loaded.
+///
+/// Without a driver this takes no time. With one, each device is opened and its kernels are compiled, which can take a second
+/// the first time; the driver remembers them.
 pub fn probe() -> Probe {
-    Probe {
-        driver: Err("this build has no CUDA backend".to_owned()),
-        devices: vec![cpu::device()],
-    }
+    let (driver, mut devices) = match cuda::Driver::load() {
+        Err(reason) => (Err(reason), Vec::new()),
+        Ok(loaded) => {
+            let (mut driver, devices) = cuda::look::all(loaded);
+            driver.version = nvml::driver_version();
+            (Ok(driver), devices)
+        }
+    };
+    devices.push(cpu::device());
+    Probe { driver, devices }
 }
 
 impl Probe {
-    /// The devices that can be used, the preferred first.
+    /// The devices that can be used, the preferred first: a device before the CPU.
     pub fn usable(&self) -> impl Iterator<Item = &Device> {
         self.devices
             .iter()

@@ -124,11 +124,6 @@ impl Context {
         self.0.lost.get().is_some()
     }
 
-    /// Whether the device may still be at work for it and will not say when it is done.
-    pub(super) fn is_stuck(&self) -> bool {
-        matches!(self.0.lost.get(), Some(Fault::Stuck { .. }))
-    }
-
     /// The driver's handle, for libraries that take one. It is good while a clone of this lives.
     pub fn raw(&self) -> CUcontext {
         self.0.raw

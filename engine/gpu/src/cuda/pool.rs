@@ -117,6 +117,7 @@ impl<A: Allocate> Pool<A> {
     }
 
     /// Their bytes.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
         self.bytes.get()
     }

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use kernels::Frame;
 
@@ -17,6 +18,9 @@ use crate::fault::Fault;
 /// Blocks of device memory that one backend may have: some tens a session, and more sessions than a lane can serve.
 const BLOCKS_MAX: usize = 8192;
 
+/// How old a reading of the device's memory may be: asking can take a lock of the driver's.
+const MEMORY_AGE_MAX: Duration = Duration::from_millis(250);
+
 /// Batches whose device time has not been read yet. Each is read when it is done, so there are a few.
 const SPANS_MAX: usize = 64;
 
@@ -29,6 +33,15 @@ pub(crate) struct Shared {
     pub(crate) pool: Rc<DevicePool>,
     pub(crate) staging: Rc<StagingPool>,
     pub(crate) counters: Rc<Counters>,
+    memory: Rc<Cell<Memory>>,
+}
+
+/// Device memory, free and in all, as it was at a time.
+#[derive(Clone, Copy)]
+struct Memory {
+    at: Instant,
+    free_bytes: u64,
+    total_bytes: u64,
 }
 
 /// Totals since the backend was opened.
@@ -43,6 +56,7 @@ pub(crate) struct Counters {
 }
 
 /// Which total a span of device time is added to.
+#[allow(dead_code, reason = "decoding and encoding are for the codec engines")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Decode,
@@ -62,7 +76,8 @@ pub(crate) struct Span {
 impl Shared {
     pub(crate) fn new(context: Context) -> Result<Self, Fault> {
         let stream = Rc::new(Stream::new(&context)?);
-        let (_, total) = context.memory()?;
+        let memory = Memory::of(&context)?;
+        let total = memory.total_bytes;
         let limits = Limits {
             blocks: BLOCKS_MAX,
             // The device is shared with other lanes and with the codec engines' own pictures; it says first that it is full.
@@ -79,6 +94,7 @@ impl Shared {
             stream,
             pool: Rc::new(pool),
             counters: Rc::default(),
+            memory: Rc::new(Cell::new(memory)),
         })
     }
 
@@ -141,7 +157,12 @@ impl Shared {
     /// The totals as of now.
     pub(crate) fn usage(&self) -> Usage {
         self.counters.settle();
-        let memory = self.context.memory().ok();
+        let mut memory = self.memory.get();
+        if memory.at.elapsed() > MEMORY_AGE_MAX {
+            // A device that is lost is told of by the next call that does something.
+            memory = Memory::of(&self.context).unwrap_or(memory);
+            self.memory.set(memory);
+        }
         let counters = &self.counters;
         Usage {
             to_device_bytes: counters.to_device_bytes.get(),
@@ -149,10 +170,21 @@ impl Shared {
             decode_ns: counters.decode_ns.get(),
             process_ns: counters.process_ns.get(),
             encode_ns: counters.encode_ns.get(),
-            memory_free_bytes: memory.map(|(free, _)| free),
-            memory_total_bytes: memory.map(|(_, total)| total),
+            memory_free_bytes: Some(memory.free_bytes),
+            memory_total_bytes: Some(memory.total_bytes),
             surfaces: self.pool.blocks() as u64,
         }
+    }
+}
+
+impl Memory {
+    fn of(context: &Context) -> Result<Self, Fault> {
+        let (free_bytes, total_bytes) = context.memory()?;
+        Ok(Self {
+            at: Instant::now(),
+            free_bytes,
+            total_bytes,
+        })
     }
 }
 

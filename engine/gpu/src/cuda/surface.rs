@@ -68,6 +68,7 @@ impl Allocate for DeviceBlocks {
 }
 
 impl DevicePool {
+    #[allow(dead_code, reason = "for the codec engines")]
     /// A surface for a picture of this size. What it holds is unspecified.
     ///
     /// # Errors
@@ -183,6 +184,7 @@ impl Surface {
 
     /// Says that another stream writes the picture, and when it is done. Dropping a surface drops this: see to it that the
     /// backend's stream has waited, or wait.
+    #[allow(dead_code, reason = "for the codec engines")]
     pub(crate) fn set_ready(&mut self, event: Event) {
         self.ready = Some(event);
     }

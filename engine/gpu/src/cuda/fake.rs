@@ -1,0 +1,668 @@
+//! A driver that is none: device memory is host memory, and a stream is a queue that runs when an event is asked about.
+//!
+//! Nothing runs before it is waited for, so a buffer that is used again too early shows in the pixels. Kernels are the reference
+//! filters. Every handle is counted, faults are planted, and all of it is of one thread, as each test has its own.
+#![allow(unsafe_code, reason = "it is a C library, as the driver is")]
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::OnceLock;
+
+use cudarc::driver::sys::{
+    CUDA_MEMCPY2D_st, CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream,
+};
+use kernels::{Filter, Frame, Item, Kernel, Matrix, Range, Scratch, item, reference};
+
+use super::calls::{Calls, Status};
+use super::driver::Driver;
+use super::nv12;
+use super::status::{NOT_READY, OUT_OF_MEMORY, SUCCESS};
+
+/// Device memory of the fake device, in bytes.
+pub(super) const MEMORY_BYTES: usize = 64 << 20;
+
+#[derive(Default)]
+pub(super) struct State {
+    next: usize,
+    current: usize,
+    pub(super) contexts: BTreeSet<usize>,
+    pub(super) streams: BTreeSet<usize>,
+    /// Whether what the event marks was done.
+    pub(super) events: BTreeMap<usize, bool>,
+    pub(super) modules: BTreeSet<usize>,
+    functions: BTreeMap<usize, String>,
+    pub(super) memory: BTreeMap<u64, usize>,
+    pub(super) pinned: BTreeSet<usize>,
+    queue: VecDeque<Op>,
+    /// Status by call, once.
+    plant: BTreeMap<&'static str, Status>,
+    /// The context gives this at every call from now on.
+    poison: Status,
+    /// Events are never done.
+    pub(super) hangs: bool,
+    /// An event is done only when asked so many times.
+    pub(super) lag: usize,
+    /// Kernel and number of items of each launch that ran.
+    pub(super) launches: Vec<(String, usize)>,
+    /// Calls that give something back, and came after the poison.
+    pub(super) late_frees: usize,
+    pub(super) elapsed_ms: f32,
+}
+
+enum Op {
+    Copy {
+        from: usize,
+        to: usize,
+        bytes: usize,
+    },
+    Launch {
+        name: String,
+        count: usize,
+        items: u64,
+    },
+    Record(usize),
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+/// The fake driver, with nothing made on it by this thread so far.
+pub(super) fn driver() -> &'static Driver {
+    with(|state| *state = State::default());
+    same_driver()
+}
+
+/// The fake driver, with all that this thread has made on it.
+pub(super) fn same_driver() -> &'static Driver {
+    static DRIVER: OnceLock<Driver> = OnceLock::new();
+    DRIVER.get_or_init(|| Driver::initialised(CALLS).expect("the fake driver starts"))
+}
+
+/// Looks at the state of this thread's device, or changes it.
+pub(super) fn with<R>(look: impl FnOnce(&mut State) -> R) -> R {
+    STATE.with_borrow_mut(look)
+}
+
+/// Lets one later call of this name give a status.
+pub(super) fn plant(call: &'static str, status: Status) {
+    with(|state| state.plant.insert(call, status));
+}
+
+/// What exists on the device: contexts, streams, events, modules, blocks of memory, pinned spans.
+pub(super) fn held() -> [usize; 6] {
+    with(|state| {
+        [
+            state.contexts.len(),
+            state.streams.len(),
+            state.events.len(),
+            state.modules.len(),
+            state.memory.len(),
+            state.pinned.len(),
+        ]
+    })
+}
+
+impl State {
+    fn handle(&mut self) -> usize {
+        self.next += 1;
+        // Not addresses of anything.
+        0x1000 + self.next
+    }
+
+    /// Takes what was planted for a call. A status that poisons is given by all calls from then on.
+    fn enter(&mut self, call: &'static str) -> Status {
+        if self.poison != SUCCESS {
+            return self.poison;
+        }
+        let status = self.plant.remove(call).unwrap_or(SUCCESS);
+        if (700..720).contains(&status) {
+            self.poison = status;
+        }
+        if status == SUCCESS && call != "create" && !self.contexts.contains(&self.current) {
+            return 201;
+        }
+        status
+    }
+
+    /// As [`State::enter`], for a call that gives something back.
+    fn leave(&mut self, call: &'static str) -> Status {
+        if self.poison != SUCCESS {
+            self.late_frees += 1;
+        }
+        self.enter(call)
+    }
+
+    /// Runs the queue up to the mark of an event.
+    fn run(&mut self, event: usize) {
+        while let Some(op) = self.queue.pop_front() {
+            match op {
+                Op::Copy { from, to, bytes } => copy(from, to, bytes),
+                Op::Launch { name, count, items } => {
+                    // SAFETY: the caller of a launch promises that its items are there until the stream has done it.
+                    let items = unsafe {
+                        std::slice::from_raw_parts(address::<Item>(items as usize), count)
+                    };
+                    for item in items {
+                        launched(&name, item);
+                    }
+                    self.launches.push((name, count));
+                }
+                Op::Record(done) => {
+                    self.events.insert(done, true);
+                    if done == event {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn address<T>(at: usize) -> *mut T {
+    std::ptr::with_exposed_provenance_mut(at)
+}
+
+fn copy(from: usize, to: usize, bytes: usize) {
+    // SAFETY: the caller of a copy promises that both spans are there until the stream has done it; they are of different memory.
+    unsafe { std::ptr::copy_nonoverlapping(address::<u8>(from), address::<u8>(to), bytes) }
+}
+
+/// What a kernel does to an item, by the reference.
+fn launched(name: &str, item: &Item) {
+    let range = if item.src.full_range == 1 {
+        Range::Full
+    } else {
+        Range::Limited
+    };
+    let filter = match name {
+        "copy" => Filter::Passthrough,
+        "blend" => (0..=100)
+            .map(|amount_percent| match item.ints[1] {
+                0 => Filter::Grayscale { amount_percent },
+                _ => Filter::Invert { amount_percent },
+            })
+            .find(|filter| same(*filter, item))
+            .expect("a weight that a percentage has"),
+        "edges" => (0..=400)
+            .map(|gain_percent| Filter::Edges { gain_percent })
+            .find(|filter| same(*filter, item))
+            .expect("a gain that a percentage has"),
+        // Leaves its radius in scratch; the second half does the work of both.
+        "blur_rows" => return copy(&raw const item.ints as usize, item.scratch as usize, 4),
+        "blur_columns" => {
+            // SAFETY: scratch is at least one row of 16 bytes.
+            let radius = unsafe { *address::<i32>(item.scratch as usize) };
+            assert_eq!(
+                radius, item.ints[0],
+                "the first half came first, into the same scratch"
+            );
+            Filter::Blur {
+                radius_px: radius as u8,
+            }
+        }
+        "pixelate" => Filter::Pixelate {
+            block_px: item.ints[0] as u8,
+        },
+        other => panic!("a kernel that the fake device lacks: {other}"),
+    };
+    let layout = nv12::Layout::new(item.src.width as usize, item.src.height as usize).unwrap();
+    assert_eq!(item.src.uv - item.src.y, layout.luma_bytes() as u64);
+    assert_eq!(item.src.y_stride as usize, layout.pitch());
+    assert_eq!(
+        (item.dst.full_range, item.dst.matrix),
+        (item.src.full_range, item.src.matrix)
+    );
+    // SAFETY: a surface is one block of its layout's size.
+    let from = unsafe { std::slice::from_raw_parts(address(item.src.y as usize), layout.bytes()) };
+    // SAFETY: as above, and no other item is of this block.
+    let to =
+        unsafe { std::slice::from_raw_parts_mut(address(item.dst.y as usize), layout.bytes()) };
+    let (mut src, mut dst) = (Frame::default(), Frame::default());
+    nv12::to_frame(from, layout, range, Matrix::Unspecified, &mut src);
+    reference::apply(filter, &src, &mut dst, &mut Scratch::new());
+    nv12::from_frame(&dst, layout, to);
+}
+
+fn same(filter: Filter, item: &Item) -> bool {
+    item::of(filter, item.src, item.dst, 0).ints == item.ints
+}
+
+// === the calls ===
+
+const CALLS: Calls = Calls {
+    init,
+    driver_get_version,
+    get_error_name,
+    device_get_count,
+    device_get,
+    device_get_name,
+    device_get_attribute,
+    device_get_pci_bus_id,
+    device_total_mem,
+    ctx_create,
+    ctx_destroy,
+    ctx_set_current,
+    ctx_pop_current,
+    mem_get_info,
+    stream_create,
+    stream_destroy,
+    stream_wait_event,
+    event_create,
+    event_destroy,
+    event_record,
+    event_query,
+    event_elapsed_time,
+    mem_alloc,
+    mem_free,
+    mem_host_register,
+    mem_host_unregister,
+    memcpy_htod_async,
+    memcpy_dtoh_async,
+    memcpy_2d_async,
+    module_load_data,
+    module_unload,
+    module_get_function,
+    launch_kernel,
+};
+
+/// Writes where a call is asked to.
+fn put<T>(to: *mut T, value: T) -> Status {
+    // SAFETY: every caller hands in the address of a place of this type.
+    unsafe { to.write(value) };
+    SUCCESS
+}
+
+fn text(to: *mut c_char, length: c_int, value: &CStr) -> Status {
+    let bytes = value.to_bytes_with_nul();
+    assert!(bytes.len() <= length as usize);
+    copy(bytes.as_ptr() as usize, to as usize, bytes.len());
+    SUCCESS
+}
+
+unsafe extern "C" fn init(flags: c_uint) -> Status {
+    flags
+}
+
+unsafe extern "C" fn driver_get_version(to: *mut c_int) -> Status {
+    put(to, 12_040)
+}
+
+unsafe extern "C" fn get_error_name(_: Status, to: *mut *const c_char) -> Status {
+    put(to, c"CUDA_ERROR_OF_THE_FUTURE".as_ptr())
+}
+
+unsafe extern "C" fn device_get_count(to: *mut c_int) -> Status {
+    put(to, 1)
+}
+
+unsafe extern "C" fn device_get(to: *mut CUdevice, ordinal: c_int) -> Status {
+    if ordinal == 0 { put(to, 0) } else { 101 }
+}
+
+unsafe extern "C" fn device_get_name(to: *mut c_char, length: c_int, _: CUdevice) -> Status {
+    text(to, length, c"NVIDIA Fake")
+}
+
+unsafe extern "C" fn device_get_attribute(to: *mut c_int, which: c_uint, _: CUdevice) -> Status {
+    put(to, if which == 75 { 8 } else { 9 })
+}
+
+unsafe extern "C" fn device_get_pci_bus_id(to: *mut c_char, length: c_int, _: CUdevice) -> Status {
+    text(to, length, c"0000:65:00.0")
+}
+
+unsafe extern "C" fn device_total_mem(to: *mut usize, _: CUdevice) -> Status {
+    put(to, MEMORY_BYTES)
+}
+
+unsafe extern "C" fn ctx_create(to: *mut CUcontext, _: c_uint, _: CUdevice) -> Status {
+    with(|state| {
+        // A new context has nothing of the old one's fault.
+        state.poison = SUCCESS;
+        match state.enter("create") {
+            SUCCESS => {
+                let context = state.handle();
+                state.contexts.insert(context);
+                state.current = context;
+                put(to, address(context))
+            }
+            status => status,
+        }
+    })
+}
+
+unsafe extern "C" fn ctx_destroy(context: CUcontext) -> Status {
+    with(|state| {
+        assert!(state.contexts.remove(&(context as usize)), "destroyed once");
+        if state.poison != SUCCESS {
+            // All of it goes with the context.
+            state.streams.clear();
+            state.events.clear();
+            state.modules.clear();
+            state.pinned.clear();
+            for (at, bytes) in std::mem::take(&mut state.memory) {
+                free(at, bytes);
+            }
+        }
+        state.queue.clear();
+        state.poison
+    })
+}
+
+unsafe extern "C" fn ctx_set_current(context: CUcontext) -> Status {
+    with(|state| {
+        state.current = context as usize;
+        // As the real one: it does not look at what the context has come to.
+        if state.contexts.contains(&state.current) {
+            SUCCESS
+        } else {
+            709
+        }
+    })
+}
+
+unsafe extern "C" fn ctx_pop_current(to: *mut CUcontext) -> Status {
+    put(
+        to,
+        address(with(|state| std::mem::take(&mut state.current))),
+    )
+}
+
+unsafe extern "C" fn mem_get_info(free: *mut usize, total: *mut usize) -> Status {
+    let (status, used) = with(|state| {
+        (
+            state.enter("mem_get_info"),
+            state.memory.values().sum::<usize>(),
+        )
+    });
+    put(free, MEMORY_BYTES - used);
+    put(total, MEMORY_BYTES);
+    status
+}
+
+unsafe extern "C" fn stream_create(to: *mut CUstream, flags: c_uint) -> Status {
+    assert_eq!(flags, 1, "it does not wait for the default stream");
+    with(|state| match state.enter("stream_create") {
+        SUCCESS => {
+            let stream = state.handle();
+            state.streams.insert(stream);
+            put(to, address(stream))
+        }
+        status => status,
+    })
+}
+
+unsafe extern "C" fn stream_destroy(stream: CUstream) -> Status {
+    with(|state| {
+        let status = state.leave("stream_destroy");
+        assert!(state.streams.remove(&(stream as usize)));
+        status
+    })
+}
+
+unsafe extern "C" fn stream_wait_event(stream: CUstream, event: CUevent, _: c_uint) -> Status {
+    with(|state| {
+        assert!(
+            state.streams.contains(&(stream as usize))
+                && state.events.contains_key(&(event as usize))
+        );
+        state.enter("stream_wait_event")
+    })
+}
+
+unsafe extern "C" fn event_create(to: *mut CUevent, _: c_uint) -> Status {
+    with(|state| match state.enter("event_create") {
+        SUCCESS => {
+            let event = state.handle();
+            state.events.insert(event, true);
+            put(to, address(event))
+        }
+        status => status,
+    })
+}
+
+unsafe extern "C" fn event_destroy(event: CUevent) -> Status {
+    with(|state| {
+        let status = state.leave("event_destroy");
+        assert!(state.events.remove(&(event as usize)).is_some());
+        status
+    })
+}
+
+unsafe extern "C" fn event_record(event: CUevent, stream: CUstream) -> Status {
+    with(|state| {
+        assert!(state.streams.contains(&(stream as usize)));
+        let event = event as usize;
+        assert!(state.events.contains_key(&event));
+        let status = state.enter("event_record");
+        if status == SUCCESS {
+            state.events.insert(event, false);
+            state.queue.push_back(Op::Record(event));
+        }
+        status
+    })
+}
+
+unsafe extern "C" fn event_query(event: CUevent) -> Status {
+    with(|state| {
+        let status = state.enter("event_query");
+        if status != SUCCESS {
+            return status;
+        }
+        if state.events[&(event as usize)] {
+            return SUCCESS;
+        }
+        if state.hangs {
+            return NOT_READY;
+        }
+        if state.lag > 0 {
+            state.lag -= 1;
+            return NOT_READY;
+        }
+        state.run(event as usize);
+        SUCCESS
+    })
+}
+
+unsafe extern "C" fn event_elapsed_time(to: *mut f32, from: CUevent, event: CUevent) -> Status {
+    with(|state| {
+        assert!(
+            state.events[&(from as usize)] && state.events[&(event as usize)],
+            "both are done"
+        );
+        put(to, state.elapsed_ms)
+    })
+}
+
+unsafe extern "C" fn mem_alloc(to: *mut CUdeviceptr, bytes: usize) -> Status {
+    with(|state| {
+        let status = state.enter("mem_alloc");
+        let used: usize = state.memory.values().sum();
+        if status != SUCCESS || used + bytes > MEMORY_BYTES {
+            return if status == SUCCESS {
+                OUT_OF_MEMORY
+            } else {
+                status
+            };
+        }
+        // SAFETY: no size that is asked for is zero.
+        let at = unsafe { alloc(Layout::from_size_align(bytes, 256).unwrap()) }.expose_provenance()
+            as u64;
+        state.memory.insert(at, bytes);
+        put(to, at)
+    })
+}
+
+fn free(at: u64, bytes: usize) {
+    // SAFETY: it was allocated with this layout, and is taken out of the table once.
+    unsafe {
+        dealloc(
+            address(at as usize),
+            Layout::from_size_align(bytes, 256).unwrap(),
+        )
+    }
+}
+
+unsafe extern "C" fn mem_free(at: CUdeviceptr) -> Status {
+    with(|state| {
+        let status = state.leave("mem_free");
+        assert!(state.queue.is_empty(), "the device is done with it");
+        free(at, state.memory.remove(&at).expect("freed once"));
+        status
+    })
+}
+
+unsafe extern "C" fn mem_host_register(at: *mut c_void, bytes: usize, flags: c_uint) -> Status {
+    assert_eq!((at as usize % 4096, bytes % 4096, flags), (0, 0, 1));
+    at.expose_provenance();
+    with(|state| {
+        let status = state.enter("mem_host_register");
+        if status == SUCCESS {
+            assert!(state.pinned.insert(at as usize));
+        }
+        status
+    })
+}
+
+unsafe extern "C" fn mem_host_unregister(at: *mut c_void) -> Status {
+    with(|state| {
+        let status = state.leave("mem_host_unregister");
+        if status == SUCCESS {
+            assert!(state.pinned.remove(&(at as usize)));
+        }
+        status
+    })
+}
+
+fn enqueue(call: &'static str, op: Op) -> Status {
+    with(|state| {
+        let status = state.enter(call);
+        if status == SUCCESS {
+            state.queue.push_back(op);
+        }
+        status
+    })
+}
+
+unsafe extern "C" fn memcpy_htod_async(
+    to: CUdeviceptr,
+    from: *const c_void,
+    bytes: usize,
+    _: CUstream,
+) -> Status {
+    let from = from.expose_provenance();
+    enqueue(
+        "memcpy_htod_async",
+        Op::Copy {
+            from,
+            to: to as usize,
+            bytes,
+        },
+    )
+}
+
+unsafe extern "C" fn memcpy_dtoh_async(
+    to: *mut c_void,
+    from: CUdeviceptr,
+    bytes: usize,
+    _: CUstream,
+) -> Status {
+    let to = to.expose_provenance();
+    enqueue(
+        "memcpy_dtoh_async",
+        Op::Copy {
+            from: from as usize,
+            to,
+            bytes,
+        },
+    )
+}
+
+unsafe extern "C" fn memcpy_2d_async(_: *const CUDA_MEMCPY2D_st, _: CUstream) -> Status {
+    801
+}
+
+unsafe extern "C" fn module_load_data(
+    to: *mut CUmodule,
+    image: *const c_void,
+    options: c_uint,
+    _: *mut c_uint,
+    values: *mut *mut c_void,
+) -> Status {
+    assert_eq!(options, 2);
+    // SAFETY: PTX is text that ends in a NUL.
+    let ptx = unsafe { CStr::from_ptr(image.cast()) };
+    assert!(
+        Kernel::ALL
+            .iter()
+            .any(|kernel| kernel.ptx().as_bytes() == ptx.to_bytes())
+    );
+    with(|state| match state.enter("module_load_data") {
+        SUCCESS => {
+            let module = state.handle();
+            state.modules.insert(module);
+            put(to, address(module))
+        }
+        status => {
+            // SAFETY: the first value is the log buffer.
+            let log = unsafe { *values };
+            text(log.cast(), 64, c"\nptxas fatal: not today\nand more");
+            status
+        }
+    })
+}
+
+unsafe extern "C" fn module_unload(module: CUmodule) -> Status {
+    with(|state| {
+        let status = state.leave("module_unload");
+        assert!(state.modules.remove(&(module as usize)));
+        status
+    })
+}
+
+unsafe extern "C" fn module_get_function(
+    to: *mut CUfunction,
+    module: CUmodule,
+    name: *const c_char,
+) -> Status {
+    // SAFETY: a name is text that ends in a NUL.
+    let name = unsafe { CStr::from_ptr(name) }.to_str().unwrap().to_owned();
+    with(|state| {
+        assert!(state.modules.contains(&(module as usize)));
+        let function = state.handle();
+        state.functions.insert(function, name);
+        put(to, address(function))
+    })
+}
+
+unsafe extern "C" fn launch_kernel(
+    function: CUfunction,
+    x: c_uint,
+    y: c_uint,
+    z: c_uint,
+    threads_x: c_uint,
+    threads_y: c_uint,
+    threads_z: c_uint,
+    shared: c_uint,
+    stream: CUstream,
+    arguments: *mut *mut c_void,
+    extra: *mut *mut c_void,
+) -> Status {
+    assert!(
+        [x, y, z, threads_x, threads_y, threads_z]
+            .iter()
+            .all(|&side| side > 0)
+    );
+    assert!(shared == 0 && extra.is_null());
+    // SAFETY: there is one argument, of 64 bits.
+    let items = unsafe { **arguments.cast::<*mut u64>() };
+    let name = with(|state| {
+        assert!(state.streams.contains(&(stream as usize)));
+        state.functions[&(function as usize)].clone()
+    });
+    let count = z as usize;
+    enqueue("launch_kernel", Op::Launch { name, count, items })
+}
