@@ -3,7 +3,9 @@
 //! A context is to the device what a process is to the machine: memory, streams, kernels and codec sessions are of one
 //! context, and a kernel that faults takes its own context down. Each lane makes one (`cuCtxCreate`, not the primary context,
 //! which all users of a process share and nobody can destroy alone), so a lane throws away what it lost and opens anew.
-//! CUDA's manual promises less: it says that after such a fault the process should be started again. That a new context works
+//! It has a price, which is for a card to measure: some hundreds of megabytes of device memory each, and contexts take turns on
+//! the device where the streams of one would run beside each other. One lane a device is the natural number.
+//! CUDA's manual promises less than we want: it says that after such a fault the process should be started again. That a new context works
 //! beside the lost one is what `tests/cuda_parity.rs` shows on a card.
 //!
 //! Rules:

@@ -16,7 +16,6 @@
 )]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
@@ -42,6 +41,8 @@ pub(crate) struct DeviceMemory {
 pub struct Pinned {
     context: Context,
     memory: Arc<HostMemory>,
+    /// The registration ends with this, and not with the context.
+    is_ours: bool,
 }
 
 /// A span of host memory that stays where it is.
@@ -104,17 +105,16 @@ impl Pinned {
         Ok(Self {
             context: context.clone(),
             memory: Arc::new(memory),
+            is_ours: true,
         })
     }
 
     /// Gives the bytes to whoever is to own them, on any thread, and for longer than the context lives if need be. They stay
     /// registered until the context is destroyed.
-    pub fn into_region(self) -> Region {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: each field is read once, and `this` is never dropped.
-        let (context, memory) =
-            unsafe { (std::ptr::read(&this.context), std::ptr::read(&this.memory)) };
-        context.bury(Arc::clone(&memory));
+    pub fn into_region(mut self) -> Region {
+        self.is_ours = false;
+        let memory = Arc::clone(&self.memory);
+        self.context.bury(Arc::clone(&memory));
         (memory.base, memory.layout.size(), Box::new(memory))
     }
 }
@@ -140,6 +140,9 @@ impl DerefMut for Pinned {
 
 impl Drop for Pinned {
     fn drop(&mut self) {
+        if !self.is_ours {
+            return;
+        }
         self.context.give_back("cuMemHostUnregister", |calls| {
             // SAFETY: the span was registered from this address and this is the registration's only end.
             unsafe { (calls.mem_host_unregister)(self.memory.base.as_ptr().cast()) }

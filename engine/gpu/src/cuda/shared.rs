@@ -172,6 +172,7 @@ impl Shared {
             encode_ns: counters.encode_ns.get(),
             memory_free_bytes: Some(memory.free_bytes),
             memory_total_bytes: Some(memory.total_bytes),
+            // And a few blocks beside them, for scratch and items.
             surfaces: self.pool.blocks() as u64,
         }
     }

@@ -20,7 +20,7 @@ const EVENT_DISABLE_TIMING: u32 = 2;
 
 /// How long a wait asks without sleeping: less than a sleep costs.
 const ASK: Duration = Duration::from_micros(20);
-/// The first sleep and the longest: at most a twentieth of a picture's time at 60 a second late.
+/// The first sleep and the longest: at most a thirtieth of a picture's time at 60 a second late.
 const SLEEP_MIN: Duration = Duration::from_micros(20);
 const SLEEP_MAX: Duration = Duration::from_micros(500);
 
