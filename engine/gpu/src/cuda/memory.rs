@@ -20,7 +20,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use cudarc::driver::sys::{CUDA_MEMCPY2D_st, CUdeviceptr, CUmemorytype};
+use cudarc::driver::sys::CUdeviceptr;
 
 use super::context::Context;
 use super::stream::Stream;
@@ -200,57 +200,5 @@ pub(super) unsafe fn download(from: u64, to: &mut [u8], stream: &Stream) -> Resu
     stream.context().call("cuMemcpyDtoHAsync", |calls| {
         // SAFETY: as the caller promises; the driver refuses a span that is not on the device.
         unsafe { (calls.memcpy_dtoh_async)(to.as_mut_ptr().cast(), from, to.len(), stream.raw()) }
-    })
-}
-
-/// Rows of bytes in device memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(
-    dead_code,
-    reason = "the codec engines' pictures have pitches of their own"
-)]
-pub(super) struct Rows {
-    /// Address of the first byte.
-    pub(super) address: u64,
-    /// Bytes from a row to the next.
-    pub(super) pitch: usize,
-}
-
-/// Puts a copy of `rows` rows of `bytes` bytes each, within the device, into the stream.
-///
-/// # Safety
-/// Both sides are spans of device memory that hold such rows, and stay until the stream has done it.
-#[allow(
-    dead_code,
-    reason = "the codec engines' pictures have pitches of their own"
-)]
-pub(super) unsafe fn copy_rows(
-    from: Rows,
-    to: Rows,
-    bytes: usize,
-    rows: usize,
-    stream: &Stream,
-) -> Result<(), Fault> {
-    let copy = CUDA_MEMCPY2D_st {
-        srcXInBytes: 0,
-        srcY: 0,
-        srcMemoryType: CUmemorytype::CU_MEMORYTYPE_DEVICE,
-        srcHost: std::ptr::null(),
-        srcDevice: from.address,
-        srcArray: std::ptr::null_mut(),
-        srcPitch: from.pitch,
-        dstXInBytes: 0,
-        dstY: 0,
-        dstMemoryType: CUmemorytype::CU_MEMORYTYPE_DEVICE,
-        dstHost: std::ptr::null_mut(),
-        dstDevice: to.address,
-        dstArray: std::ptr::null_mut(),
-        dstPitch: to.pitch,
-        WidthInBytes: bytes,
-        Height: rows,
-    };
-    stream.context().call("cuMemcpy2DAsync", |calls| {
-        // SAFETY: the description is read before the call returns; the rest is what the caller promises.
-        unsafe { (calls.memcpy_2d_async)(&copy, stream.raw()) }
     })
 }

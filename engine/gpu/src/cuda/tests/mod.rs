@@ -283,39 +283,3 @@ fn an_encoder_takes_no_more_than_it_may_hold_and_owes_a_key_picture_after() {
             .key
     );
 }
-
-/// Rows out of a picture with a pitch of its own, as a codec engine hands one over, with a part of it left out.
-#[test]
-fn rows_are_copied_between_pitches_within_the_device() {
-    use super::memory::{Rows, copy_rows};
-    let backend = open();
-    let frame = noise(300, 20, 1);
-    let from = uploaded(&backend, &frame);
-    let to = uploaded(&backend, &noise(40, 6, 2));
-    let (from, to) = (from.nv12().unwrap(), (to.nv12().unwrap(), to));
-    let planes = [
-        (from.y + 2, from.y_stride, to.0.y, to.0.y_stride, 6),
-        (from.uv + 2, from.uv_stride, to.0.uv, to.0.uv_stride, 3),
-    ];
-    for (from, from_pitch, to, to_pitch, rows) in planes {
-        let side = |address, pitch: u32| Rows {
-            address,
-            pitch: pitch as usize,
-        };
-        // SAFETY: both are pictures of at least such rows, and stay until the download below has waited.
-        let copied = unsafe {
-            copy_rows(
-                side(from, from_pitch),
-                side(to, to_pitch),
-                40,
-                rows,
-                backend.stream(),
-            )
-        };
-        copied.unwrap();
-    }
-    let got = downloaded(&backend, &to.1);
-    assert_eq!(got.y().row(5), &frame.y().row(5)[2..42]);
-    assert_eq!(got.u().row(2), &frame.u().row(2)[1..21]);
-    assert_eq!(got.v().row(0), &frame.v().row(0)[1..21]);
-}
