@@ -3,6 +3,7 @@
 use kernels::Filter;
 
 use crate::fault::Fault;
+use crate::model::Model;
 
 /// What is done to a session's pictures.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,6 +11,8 @@ use crate::fault::Fault;
 pub enum Step {
     /// A built-in filter.
     Filter(Filter),
+    /// An ONNX model.
+    Model(Model),
 }
 
 impl Step {

@@ -7,6 +7,7 @@
 mod decode;
 mod encode;
 mod library;
+mod model;
 mod openh264_raw;
 mod process;
 mod wide;

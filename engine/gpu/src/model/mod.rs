@@ -29,6 +29,7 @@ mod layout;
 mod library;
 pub mod metadata;
 mod onnxruntime;
+mod picture;
 mod runtime;
 mod session;
 mod source;
@@ -36,7 +37,10 @@ mod tract;
 mod weights;
 
 pub use error::{Error, Fault};
+pub(crate) use picture::{Passage, batch_of, matrix_of};
+
 pub use layout::{Batch, Element, FACTOR_MAX, Layout, Scaling, Side};
+pub use picture::Model;
 pub use runtime::{Place, Runtime, Stream, THREADS_MAX};
 pub use session::Session;
 pub use source::Source;
