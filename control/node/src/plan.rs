@@ -159,7 +159,8 @@ impl Plan {
             tls_files,
             placement,
             device,
-            models_dir: options.models_dir,
+            // An empty variable, or the example's own line switched on, means none.
+            models_dir: options.models_dir.filter(|dir| !dir.as_os_str().is_empty()),
             data_dir,
             autocreate: options.trickle_autocreate.unwrap_or(false),
             owner_delete: options.trickle_owner_delete.unwrap_or(false),
@@ -326,6 +327,7 @@ pub(crate) mod tests {
             "no CUDA driver (libcuda.so.1 not found); using CPU"
         );
         assert_eq!(plan.models_dir, None);
+        assert_eq!(self::plan("models-dir = \"\"").unwrap().models_dir, None);
         assert!(!plan.autocreate && !plan.owner_delete && !plan.connections_asked);
         assert_eq!(plan.limits.page_bytes, Limits::default().page_bytes);
         assert_eq!(plan.drain, Duration::from_secs(30));
