@@ -32,6 +32,7 @@ pub mod fault;
 pub mod model;
 pub mod probe;
 pub mod process;
+pub mod stub;
 
 mod bits;
 mod in_order;
