@@ -17,10 +17,27 @@ pub struct Config {
     pub cores: Vec<usize>,
     /// How many media lanes run beside the shards. At least one.
     pub lanes: usize,
+    /// What they run on.
+    pub device: Device,
+    /// The models that sessions may ask for, beside the built-in filters. [`crate::models`] makes them.
+    pub models: Vec<gpu::model::Model>,
     /// The trickle protocol's settings.
     pub trickle: TrickleConfig,
     /// Every bound.
     pub limits: Limits,
+}
+
+/// What lanes decode, process and encode with.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub enum Device {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// A CUDA device, by its ordinal.
+    Cuda(u32),
+    /// The stub of the tests.
+    Stub(gpu::stub::Stub),
 }
 
 /// How the trickle server behaves.

@@ -34,7 +34,8 @@ use handoff::socket;
 use link::{Command, Refusal, Reply};
 use shard::{Message, net};
 
-pub use config::{Config, TrickleConfig};
+pub use config::{Config, Device, TrickleConfig};
+pub use lane::{BATCH_SIZES, LaneMetrics, LaneReport, LaneState};
 pub use limits::Limits;
 pub use metrics::Metrics;
 
@@ -90,8 +91,9 @@ impl Engine {
                 "no core to run a shard on: name at least one".to_owned(),
             ));
         }
-        let (lanes, lane_threads) = lane::Lanes::start(config.lanes.max(1))
-            .map_err(|error| StartError(format!("cannot start a lane: {error}")))?;
+        let (lanes, lane_threads) =
+            lane::Lanes::start(&config.device, config.lanes.max(1), &config.limits)
+                .map_err(StartError)?;
         let config = Arc::new(config);
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| ring::ring(MAILBOX_MAX)).unzip();
@@ -193,10 +195,19 @@ impl Handle {
                 shard.send(Message::Metrics(to)).ok().map(|()| answer)
             })
             .collect();
-        answers
+        let shards = answers
             .iter()
             .filter_map(|answer| answer.recv_timeout(PATIENCE).ok())
-            .fold(Metrics::default(), Metrics::plus)
+            .fold(Metrics::default(), Metrics::plus);
+        Metrics {
+            lanes_stuck: self.0.lanes.stuck(),
+            ..shards
+        }
+    }
+
+    /// What each lane is doing and has counted. Waits for nobody.
+    pub fn lanes(&self) -> Vec<LaneReport> {
+        self.0.lanes.reports()
     }
 
     /// Refuses new sessions, lets running ones go on until the deadline, then ends them. Blocks the calling thread.
@@ -251,6 +262,10 @@ impl link::Engine for Handle {
             Ok(()) => Ok(near),
             Err(_) => Err(io::ErrorKind::ResourceBusy.into()),
         }
+    }
+
+    fn health(&self) -> Vec<String> {
+        self.0.lanes.troubles()
     }
 }
 

@@ -9,7 +9,8 @@
 //! | `head_bytes` | 431 `Request header too large`, connection closed |
 //! | `segment_bytes`, `channel_bytes` | the segment ends cleanly for its readers; the publisher reads 413 |
 //! | `pages` | first the readers that hold evicted segments are cut; then the segment ends cleanly and its publisher reads 507 |
-//! | `sessions` | 503 `insufficient capacity` |
+//! | `sessions`, `lane_percent`, device memory | 503 `insufficient capacity` |
+//! | `lane_call` | the lane is called stuck, gets no new sessions, and those on it end |
 
 use std::time::Duration;
 
@@ -54,8 +55,16 @@ pub struct Limits {
     pub channel_bytes: u64,
     /// Bytes in pages on one shard, large and small together.
     pub page_bytes: usize,
-    /// Live sessions on one shard; the control plane bounds the node's.
+    /// Live sessions on one shard; the control plane bounds the node's. What a lane has time and memory for binds first.
     pub sessions: usize,
+    /// How much of a lane's time its sessions may be projected to take, in hundredths. A lane without sessions takes one whatever
+    /// is projected.
+    pub lane_percent: u32,
+    /// How long a lane may measure what a picture costs when it starts; zero for not at all, and a session is then taken to need a
+    /// quarter of a lane until sessions have been measured.
+    pub lane_calibration: Duration,
+    /// How long a lane may be in one device call before it is called stuck.
+    pub lane_call: Duration,
     /// How long a reader of an evicted segment may make no progress before it is cut.
     pub lag: Duration,
     /// How long a session may be without input before it ends.
@@ -75,7 +84,10 @@ impl Default for Limits {
             segment_bytes: 300_000_000,
             channel_bytes: 600_000_000,
             page_bytes: 1 << 30,
-            sessions: 16,
+            sessions: 256,
+            lane_percent: 85,
+            lane_calibration: Duration::from_millis(150),
+            lane_call: Duration::from_secs(10),
             lag: Duration::from_secs(10),
             session_idle: Duration::from_secs(60),
             keep_alive: Duration::from_secs(600),

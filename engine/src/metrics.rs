@@ -41,6 +41,8 @@ pub struct Metrics {
     pub page_bytes_peak: u64,
     /// Live sessions now.
     pub sessions: u64,
+    /// Lanes that have been in one device call for too long, now.
+    pub lanes_stuck: u64,
     /// Tasks that panicked and took only their own connection or session with them.
     pub panics: u64,
 }
@@ -68,6 +70,7 @@ impl Metrics {
             page_bytes: self.page_bytes + other.page_bytes,
             page_bytes_peak: self.page_bytes_peak + other.page_bytes_peak,
             sessions: self.sessions + other.sessions,
+            lanes_stuck: self.lanes_stuck + other.lanes_stuck,
             panics: self.panics + other.panics,
         }
     }

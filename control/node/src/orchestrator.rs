@@ -101,6 +101,7 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
             cores: plan.placement.cores.clone(),
             lanes: plan.placement.lanes,
+            device: engine::Device::Cpu,
             trickle,
             limits: plan.limits.clone(),
         },

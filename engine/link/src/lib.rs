@@ -28,6 +28,11 @@ pub trait Engine: Send + Sync {
     ///
     /// The control plane uses it for trickle requests that reach it by a road the shards do not serve (HTTP/2).
     fn connect(&self) -> std::io::Result<OwnedFd>;
+
+    /// What is wrong with the data plane now, a sentence each; empty when all is well. Waits for nobody.
+    fn health(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// The control plane as the data plane sees it.

@@ -1,354 +1,285 @@
-//! The media lane: decode → process → encode, a frame at a time, sessions in turn.
+//! The media lane: decode → process → encode on one device, for many sessions, a batch a turn.
 //!
 //! ```text
-//!   ring ─▶ inboxes, one a session ─▶ [decode ─▶ late? ─▶ filter ─▶ encode] ─▶ the session's ring ─▶ its shard
+//!   ring ─▶ inboxes, one a session ─▶ gather: one unit of each, in turns ─▶ batch ─▶ the sessions' rings ─▶ their shards
+//!                                       ▲                                    │
+//!                                       └───── who has more goes to the end ─┘
 //! ```
 //!
-//! A frame is *late* when it comes up for filtering more than [`LATE`] after it was due, due being the later of its arrival and
-//! its place on the stream's own clock. A late frame is given up after decoding (its successors need it) if newer ones wait.
+//! A batch is as large as the device wants it and no larger than there are sessions with something to do; one that is not full
+//! waits for sessions whose next unit is due by their own rhythm, as long as the device's [`Batching`](gpu::Batching) allows. On
+//! the CPU a batch is one unit and nothing is waited for.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use gpu::{Backend, Codec, Cpu, Decode, Decoded, Encode, Filter, Frame, Process};
-use handoff::ring::{Receiver, Sender};
+use gpu::{Backend, Open, Process, Usage};
+use handoff::ring::Receiver;
 
+use super::admission::Cost;
+use super::batch::{self, Member};
+use super::recover::{self, Opened};
+use super::session::{End, Session, Task, guarded};
+use super::stats::{Board, LaneState};
+use super::{Job, Key, Outcome};
 use crate::fatal;
 
-use super::{Job, Key, Outcome, Stamps, Unit};
-
-/// How late a frame may be and still be worth encoding.
-pub(crate) const LATE: Duration = Duration::from_millis(500);
-/// A key frame at least this often, so that output segments stay about this long.
-const KEY_INTERVAL_TICKS: i64 = 2 * 90_000;
-/// And not more often than this, however many key frames the input has.
-const KEY_SPACING_TICKS: i64 = 90_000;
 /// How long an idle lane sleeps at most.
 const NAP: Duration = Duration::from_millis(500);
-/// Frames whose stamps are remembered while their decoder holds them back.
-const HELD_MAX: usize = 64;
+/// How often a lane asks its device what it has done.
+const USAGE_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a lane's thread is started with.
+pub(super) struct Start<'a> {
+    pub(super) inbox: Receiver<Job>,
+    pub(super) board: &'a Board,
+    pub(super) stop: &'a AtomicBool,
+    /// How long it may spend on finding out what a picture costs; zero for not at all.
+    pub(super) calibration: Duration,
+    /// Called once the device has been opened, or could not be.
+    pub(super) tried: Box<dyn FnOnce() + 'a>,
+}
 
 /// A lane's whole life.
-pub(crate) fn run(inbox: &Receiver<Job>, stop: &AtomicBool) {
+pub(super) fn run<O: Open>(device: &O, start: Start<'_>) {
     let _guard = fatal::Guard(fatal::Reason::LanePanicked);
-    let mut lane = Lane {
-        sessions: HashMap::new(),
-        turns: VecDeque::new(),
-    };
-    while !stop.load(Ordering::Acquire) {
-        lane.drain(inbox);
-        if !lane.work() {
-            inbox.wait(NAP);
+    let Start {
+        inbox,
+        board,
+        stop,
+        calibration,
+        tried,
+    } = start;
+    let mut opener = recover::Opener::new(device, &inbox, board, stop, calibration, tried);
+    let mut cost = Cost::default();
+    let mut before = Usage::default();
+    while let Some(opened) = opener.open(&mut cost) {
+        let mut lane = Lane::new(opened, board, cost, before);
+        match lane.serve(&inbox, stop) {
+            Ok(()) => break,
+            Err(why) => {
+                (cost, before) = (lane.cost, lane.usage_total());
+                opener.lost(&why);
+                lane.abandon(&format!("{}: {why}", device.name()));
+            }
         }
     }
+    board.set_state(LaneState::Ended);
 }
 
-struct Lane {
-    sessions: HashMap<Key, Session>,
+struct Lane<'a, B: Backend> {
+    backend: B,
+    processor: Box<dyn Process<B::Surface>>,
+    board: &'a Board,
+    sessions: HashMap<Key, Box<Session<B::Surface>>>,
     /// Sessions with something to do, each once, in the order of their turns.
     turns: VecDeque<Key>,
+    /// The batch at hand; empty between turns.
+    members: Vec<Member<B::Surface>>,
+    cost: Cost,
+    /// What the device did before it was opened this time.
+    before: Usage,
+    usage_at: Instant,
 }
 
-enum Task {
-    Unit(Unit),
-    Filter(Filter),
-    Flush,
-}
+impl<'a, B: Backend> Lane<'a, B> {
+    fn new(opened: Opened<B>, board: &'a Board, cost: Cost, before: Usage) -> Self {
+        Self {
+            backend: opened.backend,
+            processor: opened.processor,
+            board,
+            sessions: HashMap::new(),
+            turns: VecDeque::new(),
+            members: Vec::new(),
+            cost,
+            before,
+            usage_at: Instant::now(),
+        }
+    }
 
-struct Session {
-    worker: Worker,
-    results: Sender<Outcome>,
-    inbox: VecDeque<Task>,
-    /// Set when the shard has given the session up.
-    left: Arc<AtomicBool>,
-}
+    /// Works until it is told to stop, or until the device is lost; why, then.
+    fn serve(&mut self, inbox: &Receiver<Job>, stop: &AtomicBool) -> Result<(), String> {
+        while !stop.load(Ordering::Acquire) {
+            self.drain(inbox)?;
+            if !self.turn(inbox)? {
+                inbox.wait(NAP);
+            }
+        }
+        Ok(())
+    }
 
-impl Lane {
-    fn drain(&mut self, inbox: &Receiver<Job>) {
+    fn drain(&mut self, inbox: &Receiver<Job>) -> Result<(), String> {
         while let Some(job) = inbox.pop() {
             let (key, task) = match job {
                 Job::Open {
                     key,
-                    filter,
+                    step,
                     results,
-                    left,
+                    seat,
                 } => {
-                    match Worker::new(filter) {
-                        Ok(worker) => {
-                            self.sessions.insert(
-                                key,
-                                Session {
-                                    worker,
-                                    results,
-                                    inbox: VecDeque::new(),
-                                    left,
-                                },
-                            );
+                    let made = Session::new(&self.backend, self.board, step, results, seat);
+                    match made {
+                        Ok(session) => drop(self.sessions.insert(key, Box::new(session))),
+                        Err((End::Lost(why), results)) => {
+                            let _ = results.send(Outcome::Failed(why.clone()));
+                            return Err(why);
                         }
-                        Err(why) => drop(results.send(Outcome::Failed(why))),
+                        Err((End::BadInput(why) | End::Failed(why), results)) => {
+                            self.board.failed_session();
+                            let _ = results.send(Outcome::Failed(why));
+                        }
                     }
                     continue;
                 }
                 Job::Unit { key, unit } => (key, Task::Unit(unit)),
-                Job::Filter { key, filter } => (key, Task::Filter(filter)),
+                Job::Step { key, step } => (key, Task::Step(step)),
                 Job::Flush { key } => (key, Task::Flush),
             };
-            if let Some(session) = self.sessions.get_mut(&key) {
-                if session.inbox.is_empty() {
+            if let Some(session) = self.sessions.get_mut(&key)
+                && session.queue(task)
+            {
+                self.turns.push_back(key);
+            }
+        }
+        let board = self.board;
+        for (_, session) in self
+            .sessions
+            .extract_if(|_, session| session.seat.has_left())
+        {
+            discard(session, board);
+        }
+        Ok(())
+    }
+
+    /// One batch. False when there is nothing to do.
+    fn turn(&mut self, inbox: &Receiver<Job>) -> Result<bool, String> {
+        if self.turns.is_empty() {
+            self.note_usage();
+            return Ok(false);
+        }
+        self.gather(inbox)?;
+        let outcome = if self.members.is_empty() {
+            Ok(())
+        } else {
+            let (members, processor) = (&mut self.members, &mut self.processor);
+            batch::run(members, &self.backend, processor, self.board).map(|spent| {
+                self.cost.add(&spent);
+                self.board.spent(&spent, self.cost.ps());
+            })
+        };
+        self.part();
+        self.note_usage();
+        outcome.map(|()| true)
+    }
+
+    /// Takes the sessions whose turn it is, up to a batch of them, and waits for more if that is worth while.
+    fn gather(&mut self, inbox: &Receiver<Job>) -> Result<(), String> {
+        let batching = self.backend.batching();
+        let units_max = batching.units_max.max(1);
+        let until = Instant::now() + batching.wait;
+        while self.turns.len() < units_max {
+            let now = Instant::now();
+            let is_due = |session: &Session<_>| session.is_due(now, until);
+            if now >= until || !self.sessions.values().any(|session| is_due(session)) {
+                break;
+            }
+            inbox.wait(until - now);
+            self.drain(inbox)?;
+        }
+        while self.members.len() < units_max
+            && let Some(key) = self.turns.pop_front()
+        {
+            if let Some(mut session) = self.sessions.remove(&key) {
+                match session.take_turn() {
+                    Some(turn) => self.members.push(Member::new(key, session, turn)),
+                    None => drop(self.sessions.insert(key, session)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the shards of a batch's sessions, each once, and sends the sessions back to where they belong, or away.
+    fn part(&mut self) {
+        for member in self.members.drain(..) {
+            let (key, session, picture) = (member.key, member.session, member.picture);
+            let ended = match member.end {
+                Some(End::BadInput(why)) => Some(Outcome::BadInput(why)),
+                Some(End::Failed(why)) => {
+                    self.board.failed_session();
+                    tracing::warn!(why, "a session failed on its lane");
+                    Some(Outcome::Failed(why))
+                }
+                // All sessions of the lane are told together when the device is lost.
+                Some(End::Lost(_)) | None => None,
+            };
+            if let Some(outcome) = ended {
+                session.push(outcome);
+                session.results.ring();
+                let _ = guarded(self.board, || drop(picture));
+                discard(session, self.board);
+            } else {
+                session.results.ring();
+                if session.has_shown && session.seat.is_fresh() {
+                    // In this order, so that its memory is counted twice for a moment rather than not at all.
+                    self.board.usage(&self.backend.usage(), &self.before);
+                    session.seat.settle();
+                }
+                if session.is_waiting() {
                     self.turns.push_back(key);
                 }
-                session.inbox.push_back(task);
+                self.sessions.insert(key, session);
             }
         }
-        self.sessions
-            .retain(|_, session| !session.left.load(Ordering::Acquire));
     }
 
-    /// One task of the session whose turn it is. False when there is nothing to do.
-    fn work(&mut self) -> bool {
-        let Some(key) = self.turns.pop_front() else {
-            return false;
-        };
-        let Some(session) = self.sessions.get_mut(&key) else {
-            return true;
-        };
-        let Some(task) = session.inbox.pop_front() else {
-            return true;
-        };
-        let newer_waits = session
-            .inbox
-            .iter()
-            .any(|task| matches!(task, Task::Unit(_)));
-        let Session {
-            worker, results, ..
-        } = session;
-        // A codec is a large piece of foreign code; whatever it does must stay in its session.
-        let outcome = catch_unwind(AssertUnwindSafe(|| {
-            worker.perform(task, newer_waits, results)
-        }));
-        session.results.ring();
-        let ended = match outcome {
-            Ok(Ok(())) => None,
-            Ok(Err(why)) => Some(why),
-            Err(_) => Some("the codec panicked".to_owned()),
-        };
-        if let Some(why) = ended {
-            let _ = session.results.send(Outcome::Failed(why));
-            self.sessions.remove(&key);
-        } else if !session.inbox.is_empty() {
-            self.turns.push_back(key);
+    fn note_usage(&mut self) {
+        let now = Instant::now();
+        if now >= self.usage_at {
+            self.usage_at = now + USAGE_PAUSE;
+            self.board.usage(&self.backend.usage(), &self.before);
         }
-        true
+    }
+
+    /// What the device has done, every time it was opened.
+    fn usage_total(&self) -> Usage {
+        let (now, before) = (self.backend.usage(), &self.before);
+        Usage {
+            to_device_bytes: before.to_device_bytes + now.to_device_bytes,
+            from_device_bytes: before.from_device_bytes + now.from_device_bytes,
+            decode_ns: before.decode_ns + now.decode_ns,
+            process_ns: before.process_ns + now.process_ns,
+            encode_ns: before.encode_ns + now.encode_ns,
+            ..Usage::default()
+        }
+    }
+
+    /// Ends every session and drops all that was made on the device, in the order that it was made on top of each other.
+    fn abandon(self, why: &str) {
+        let Self {
+            backend,
+            processor,
+            board,
+            sessions,
+            members,
+            ..
+        } = self;
+        for session in sessions.values() {
+            board.failed_session();
+            let _ = session.results.send(Outcome::Failed(why.to_owned()));
+        }
+        // What was made on a device that is lost may do anything when it is dropped, a panic included; that is counted and over.
+        let _ = guarded(board, || drop(members));
+        for session in sessions.into_values() {
+            discard(session, board);
+        }
+        let _ = guarded(board, || drop(processor));
+        let _ = guarded(board, || drop(backend));
     }
 }
 
-/// One session's codec and filter.
-struct Worker {
-    decoder: Box<dyn Decode<Frame>>,
-    processor: Box<dyn Process<Frame>>,
-    encoder: Box<dyn Encode<Frame>>,
-    filter: Filter,
-    filtered: Frame,
-    decoded: Vec<Decoded<Frame>>,
-    /// Frames inside the decoder, by PTS.
-    held: BTreeMap<i64, Held>,
-    /// When the first frame arrived, and its PTS: the stream's own clock.
-    anchor: Option<(Instant, i64)>,
-    key_pts: Option<i64>,
-    pts_last: Option<i64>,
-}
-
-#[derive(Clone, Copy)]
-struct Held {
-    stamps: Stamps,
-    key: bool,
-}
-
-impl Worker {
-    fn new(filter: Filter) -> Result<Self, String> {
-        let backend = Cpu;
-        let say = |error: gpu::Unavailable| error.to_string();
-        let encode = gpu::encode::Config {
-            key_interval: 0,
-            ..Default::default()
-        };
-        Ok(Self {
-            decoder: backend
-                .decoder(Codec::H264, gpu::decode::Config::default())
-                .map_err(say)?,
-            processor: backend.processor().map_err(say)?,
-            encoder: backend.encoder(Codec::H264, encode).map_err(say)?,
-            filter,
-            filtered: Frame::default(),
-            decoded: Vec::new(),
-            held: BTreeMap::new(),
-            anchor: None,
-            key_pts: None,
-            pts_last: None,
-        })
-    }
-
-    fn perform(
-        &mut self,
-        task: Task,
-        newer_waits: bool,
-        results: &Sender<Outcome>,
-    ) -> Result<(), String> {
-        match task {
-            Task::Filter(filter) => self.filter = filter,
-            Task::Unit(unit) => self.unit(unit, newer_waits, results)?,
-            Task::Flush => {
-                self.decoder
-                    .flush(&mut self.decoded)
-                    .map_err(|error| error.to_string())?;
-                self.finish_decoded(Instant::now(), false, results)?;
-                push(results, Outcome::Flushed);
-            }
-        }
-        Ok(())
-    }
-
-    fn unit(
-        &mut self,
-        unit: Unit,
-        newer_waits: bool,
-        results: &Sender<Outcome>,
-    ) -> Result<(), String> {
-        let taken = Instant::now();
-        let stamps = Stamps {
-            taken,
-            ..unit.stamps
-        };
-        self.anchor.get_or_insert((stamps.read, unit.pts));
-        self.held.insert(
-            unit.pts,
-            Held {
-                stamps,
-                key: unit.key,
-            },
-        );
-        if self.held.len() > HELD_MAX {
-            self.held.pop_first();
-        }
-        let outcome = self.decoder.decode(
-            gpu::Unit {
-                data: &unit.data,
-                pts: unit.pts,
-            },
-            &mut self.decoded,
-        );
-        push(results, Outcome::Spent(unit.data));
-        if let Err(error) = outcome {
-            self.held.remove(&unit.pts);
-            if error.is_fatal() {
-                return Err(error.to_string());
-            }
-            push(results, Outcome::Damaged(error));
-        }
-        self.finish_decoded(Instant::now(), newer_waits, results)
-    }
-
-    fn finish_decoded(
-        &mut self,
-        decoded_at: Instant,
-        newer_waits: bool,
-        results: &Sender<Outcome>,
-    ) -> Result<(), String> {
-        let mut decoded = std::mem::take(&mut self.decoded);
-        let mut outcome = Ok(());
-        for picture in decoded.drain(..) {
-            if outcome.is_ok() {
-                outcome = self.finish(&picture, decoded_at, newer_waits, results);
-            }
-            self.decoder.recycle(picture.surface);
-        }
-        self.decoded = decoded;
-        outcome
-    }
-
-    fn finish(
-        &mut self,
-        picture: &Decoded<Frame>,
-        decoded_at: Instant,
-        newer_waits: bool,
-        results: &Sender<Outcome>,
-    ) -> Result<(), String> {
-        let pts = picture.pts;
-        let Some(held) = self.held.remove(&pts) else {
-            return Ok(());
-        };
-        let mut stamps = Stamps {
-            decoded: decoded_at,
-            ..held.stamps
-        };
-        if newer_waits && self.is_late(&stamps, pts) {
-            push(results, Outcome::Dropped);
-            return Ok(());
-        }
-        if self.pts_last.is_some_and(|last| pts <= last) {
-            // Time went back: a new epoch of the stream. The encoder's clock must rise, so it begins anew.
-            self.key_pts = None;
-        }
-        self.pts_last = Some(pts);
-        let surface = if self.filter == Filter::Passthrough {
-            &picture.surface
-        } else {
-            self.processor
-                .process_one(
-                    &gpu::Step::Filter(self.filter),
-                    &picture.surface,
-                    &mut self.filtered,
-                )
-                .map_err(|error| error.to_string())?;
-            &self.filtered
-        };
-        stamps.processed = Instant::now();
-        let since_key = self.key_pts.map(|key| pts - key);
-        let force_key = since_key.is_none_or(|ticks| {
-            ticks >= KEY_INTERVAL_TICKS || (held.key && ticks >= KEY_SPACING_TICKS)
-        });
-        let mut data = Vec::new();
-        let encoded = match self.encoder.encode(surface, pts, force_key, &mut data) {
-            Ok(encoded) => encoded,
-            Err(error @ gpu::encode::Error::Size { .. }) => return Err(error.to_string()),
-            Err(_) => {
-                push(results, Outcome::Dropped);
-                return Ok(());
-            }
-        };
-        if encoded.key {
-            self.key_pts = Some(pts);
-        }
-        stamps.encoded = Instant::now();
-        push(
-            results,
-            Outcome::Frame {
-                data,
-                pts,
-                key: encoded.key,
-                stamps,
-            },
-        );
-        Ok(())
-    }
-
-    fn is_late(&self, stamps: &Stamps, pts: i64) -> bool {
-        let due = self.anchor.map_or(stamps.read, |(at, first)| {
-            let media = Duration::from_micros(
-                u64::try_from(pts - first).unwrap_or(0).saturating_mul(100) / 9,
-            );
-            stamps
-                .read
-                .max(at.checked_add(media).unwrap_or(stamps.read))
-        });
-        stamps.taken.saturating_duration_since(due) > LATE
-    }
-}
-
-/// Queues a result. A shard that does not take a thousand results is gone or stuck: what does not fit is lost with the session.
-fn push(results: &Sender<Outcome>, outcome: Outcome) {
-    let _ = results.push(outcome);
+/// Drops a session, whose codecs are foreign code to the last.
+fn discard<S: 'static>(session: Box<Session<S>>, board: &Board) {
+    let _ = guarded(board, || drop(session));
 }

@@ -18,7 +18,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use gpu::Filter;
+use gpu::model::Model;
+use gpu::{Filter, Step};
 use handoff::ring;
 use link::{Answer, EndCause, OpenSession, Process, Refusal};
 use trickle::Waiter;
@@ -40,7 +41,7 @@ pub(crate) struct Sessions {
 
 /// What a session has been told and has not yet done.
 struct Orders {
-    filter: Cell<Option<Filter>>,
+    step: RefCell<Option<Step>>,
     close: RefCell<Option<EndCause>>,
     waiter: Waiter,
 }
@@ -70,7 +71,7 @@ impl Sessions {
             process,
             owner_token,
         } = open;
-        let filter = filter_in(process)?;
+        let step = step_of(process, &shard.config.models)?;
         if self.draining.get() {
             return Err(Refusal::Draining);
         }
@@ -82,10 +83,7 @@ impl Sessions {
         }
         let (results, inbox) = ring::ring(RESULTS_MAX);
         let key = (shard.index as u64) << 48 | self.next_key.replace(self.next_key.get() + 1);
-        let place = self
-            .lanes
-            .place(key, filter, results)
-            .ok_or(Refusal::Busy)?;
+        let place = self.lanes.place(key, step, results)?;
         let now = shard.now();
         for (suffix, mime) in [
             ("", MEDIA_MIME),
@@ -108,7 +106,7 @@ impl Sessions {
         }
         let waiter = shard.sleepers.register();
         let orders = Rc::new(Orders {
-            filter: Cell::new(None),
+            step: RefCell::default(),
             close: RefCell::new(None),
             waiter,
         });
@@ -117,17 +115,17 @@ impl Sessions {
         Ok(Answer::Done)
     }
 
-    /// Changes a session's filter.
+    /// Changes what a session does to its frames.
     pub(crate) fn set_process(
         &self,
         shard: &Shard,
         id: &str,
         process: Process,
     ) -> Result<Answer, Refusal> {
-        let filter = filter_in(process)?;
+        let step = step_of(process, &shard.config.models)?;
         let table = self.table.borrow();
         let orders = table.get(id).ok_or(Refusal::Unknown)?;
-        orders.filter.set(Some(filter));
+        orders.step.replace(Some(step));
         shard.sleepers.wake(orders.waiter);
         Ok(Answer::Done)
     }
@@ -173,17 +171,23 @@ fn close_channels(shard: &Shard, id: &str, suffixes: &[&str]) {
     }
 }
 
-/// The vocabulary's filter as the device knows it.
-/// The filter that a process is.
-fn filter_in(process: Process) -> Result<Filter, Refusal> {
+/// The vocabulary's process as the device knows it.
+///
+/// # Errors
+/// When it is a model that the engine was not started with.
+fn step_of(process: Process, models: &[Model]) -> Result<Step, Refusal> {
     match process {
-        Process::Filter(filter) => Ok(filter_of(filter)),
-        Process::Model { id } => Err(Refusal::Invalid(format!(
-            "this build runs no models, so not {id}"
-        ))),
+        Process::Filter(filter) => Ok(Step::Filter(filter_of(filter))),
+        Process::Model { id } => {
+            let known = models.iter().find(|model| model.id() == id);
+            known
+                .map(|model| Step::Model(model.clone()))
+                .ok_or_else(|| Refusal::Invalid(format!("there is no model {id} here")))
+        }
     }
 }
 
+/// The vocabulary's filter as the device knows it.
 fn filter_of(filter: link::Filter) -> Filter {
     match filter {
         link::Filter::Passthrough => Filter::Passthrough,

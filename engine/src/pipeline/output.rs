@@ -88,7 +88,12 @@ impl Output {
     pub(super) fn set_program(&mut self, program: &Program) -> Result<(), mux::Error> {
         let video = program.video().map(|track| track.pid);
         let is_wanted = |track: &&Track| track.codec.is_audio() || Some(track.pid) == video;
-        let tracks: Vec<Track> = program.tracks.iter().filter(is_wanted).cloned().collect();
+        let tracks: Vec<Track> = program
+            .tracks
+            .iter()
+            .filter(is_wanted)
+            .map(as_it_leaves)
+            .collect();
         Mux::new(mux::Config::default(), &tracks)?;
         if self.coming.len() == PROGRAMS_MAX {
             self.coming.pop_back();
@@ -242,6 +247,15 @@ impl Output {
             let _ = mux.unit(track, unit, &mut self.buffer);
         }
         self.audio_pts = audio.pts.or(self.audio_pts);
+    }
+}
+
+/// Sound leaves as it came; pictures leave in H.264, whatever they came in.
+fn as_it_leaves(track: &Track) -> Track {
+    if track.codec.is_video() && track.codec != media::Codec::H264 {
+        Track::h264(track.pid)
+    } else {
+        track.clone()
     }
 }
 

@@ -65,7 +65,8 @@ struct Session {
     control: Tail,
     message: Vec<u8>,
     demux: Demux,
-    video_pid: Option<u16>,
+    /// The track that is processed.
+    video: Option<Video>,
     output: Output,
     pen: Pen,
     stats: Stats,
@@ -81,6 +82,14 @@ struct Session {
     progress_at: Instant,
     draining: Option<(EndCause, Instant)>,
     flushed: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Video {
+    pid: u16,
+    codec: media::Codec,
+    /// The same, as the device knows it.
+    device_codec: gpu::Codec,
 }
 
 impl Session {
@@ -99,7 +108,7 @@ impl Session {
             pen: Pen::new(&format!("{id}-out")),
             message: Vec::new(),
             demux: Demux::new(media::demux::Config::default()),
-            video_pid: None,
+            video: None,
             output: Output::new(),
             stats: Stats::new(),
             in_flight: 0,
@@ -176,10 +185,11 @@ impl Session {
     }
 
     fn take_orders(&mut self) {
-        if let Some(filter) = self.orders.filter.take()
-            && !self.place.set_filter(filter)
+        let step = self.orders.step.borrow_mut().take();
+        if let Some(step) = step
+            && !self.place.set_step(step.clone())
         {
-            self.orders.filter.set(Some(filter));
+            self.orders.step.replace(Some(step));
         }
         let close = self.orders.close.borrow_mut().take();
         if let Some(cause) = close {
@@ -217,7 +227,8 @@ impl Session {
                     self.trouble(error.to_string());
                 }
                 Outcome::Flushed => self.flushed = true,
-                Outcome::Failed(why) => return Err(EndCause::BadInput(why)),
+                Outcome::BadInput(why) => return Err(EndCause::BadInput(why)),
+                Outcome::Failed(why) => return Err(EndCause::Failed(why)),
             }
         }
         Ok(())
@@ -326,10 +337,13 @@ impl Session {
         while let Some(event) = self.demux.poll() {
             match event {
                 Event::Program(program) => self.take_program(&program),
-                Event::Unit(unit) if Some(unit.pid) == self.video_pid => {
-                    queued |= self.take_video(unit)
-                }
                 Event::Unit(unit) => {
+                    if let Some(video) = self.video
+                        && video.pid == unit.pid
+                    {
+                        queued |= self.take_video(unit, video);
+                        continue;
+                    }
                     self.stats.totals.audio_packets += 1;
                     let audio = Audio {
                         program: self.output.newest_program(),
@@ -351,16 +365,24 @@ impl Session {
     }
 
     fn take_program(&mut self, program: &media::Program) {
-        match program.video() {
-            Some(track) if track.codec == media::Codec::H264 => self.video_pid = Some(track.pid),
-            Some(track) => self.orders.end(
-                &self.shard,
-                EndCause::BadInput(format!(
-                    "{:?} video is recognised, but there is no decoder for it here; send H.264",
-                    track.codec
-                )),
-            ),
-            None => {}
+        if let Some(track) = program.video() {
+            let can = |codec: &gpu::Codec| self.place.decodes(*codec);
+            match codec_of(track.codec).filter(can) {
+                Some(device_codec) => {
+                    self.video = Some(Video {
+                        pid: track.pid,
+                        codec: track.codec,
+                        device_codec,
+                    });
+                }
+                None => self.orders.end(
+                    &self.shard,
+                    EndCause::BadInput(format!(
+                        "{:?} video is recognised, but there is no decoder for it here; send H.264",
+                        track.codec
+                    )),
+                ),
+            }
         }
         if let Err(error) = self.output.set_program(program) {
             self.trouble(format!("the program cannot be announced: {error}"));
@@ -368,7 +390,7 @@ impl Session {
     }
 
     /// True when it was queued.
-    fn take_video(&mut self, unit: media::Unit) -> bool {
+    fn take_video(&mut self, unit: media::Unit, video: Video) -> bool {
         if unit.continuation {
             // The tail of a unit that was taken for whole: its picture is gone already.
             self.demux.recycle(unit.data);
@@ -377,7 +399,7 @@ impl Session {
         let totals = &mut self.stats.totals;
         totals.frames_in += 1;
         if totals.frames_in == 1 {
-            let description = describe(&unit, self.output.has_audio());
+            let description = describe(&unit, video.codec, self.output.has_audio());
             self.report(Report::FirstInput {
                 manifest_id: self.id.clone(),
                 description,
@@ -395,9 +417,9 @@ impl Session {
         } else {
             self.read_before
         };
-        let key =
-            unit.random_access || media::h26x::is_random_access(media::Codec::H264, &unit.data);
+        let key = unit.random_access || media::h26x::is_random_access(video.codec, &unit.data);
         let unit = Unit {
+            codec: video.device_codec,
             data: unit.data,
             pts: pts.0,
             key,
@@ -427,6 +449,9 @@ impl Session {
             return None;
         }
         self.progress_at = now + PROGRESS;
+        if let Some(why) = self.place.is_stuck() {
+            return Some(EndCause::Failed(why));
+        }
         let silent = now.saturating_duration_since(self.input_at);
         if self.between_segments && silent >= SEGMENT_PAUSE {
             self.between_segments = false;
@@ -445,6 +470,10 @@ impl Session {
             && silent < PROGRESS
             && now.saturating_duration_since(self.picture_at) >= BAD_INPUT
         {
+            // It is not the input if nobody has looked at it.
+            if let Some(why) = self.place.in_call(BAD_INPUT / 2) {
+                return Some(EndCause::Failed(why));
+            }
             let why = self
                 .trouble
                 .take()
@@ -479,11 +508,23 @@ fn begins_with_tables(span: &[u8]) -> bool {
     matches!(span, [0x47, high, low, ..] if high & 0x5f == 0x40 && *low < 0x20)
 }
 
-fn describe(unit: &media::Unit, audio: bool) -> String {
-    let size = media::h26x::find_sps(&unit.data)
-        .map_or_else(String::new, |sps| format!(" {}×{}", sps.width, sps.height));
+/// The codec as the device knows it, if it is one that a device might know.
+fn codec_of(codec: media::Codec) -> Option<gpu::Codec> {
+    match codec {
+        media::Codec::H264 => Some(gpu::Codec::H264),
+        media::Codec::Hevc => Some(gpu::Codec::H265),
+        _ => None,
+    }
+}
+
+fn describe(unit: &media::Unit, codec: media::Codec, audio: bool) -> String {
+    let (name, sps) = match codec {
+        media::Codec::H264 => ("H.264", media::h26x::find_sps(&unit.data)),
+        _ => ("H.265", None),
+    };
+    let size = sps.map_or_else(String::new, |sps| format!(" {}×{}", sps.width, sps.height));
     format!(
-        "H.264{size}, {}",
+        "{name}{size}, {}",
         if audio { "with audio" } else { "no audio" }
     )
 }

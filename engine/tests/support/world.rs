@@ -106,8 +106,13 @@ impl World {
             tls: with_tls.then(tls::server),
             cores: (0..shards).collect(),
             lanes: 1,
+            device: engine::Device::Cpu,
             trickle: TrickleConfig::default(),
-            limits: Limits::default(),
+            limits: Limits {
+                // No session comes onto these lanes.
+                lane_calibration: std::time::Duration::ZERO,
+                ..Limits::default()
+            },
         };
         set(&mut config);
         let handle = Engine::start(config, Arc::new(Door)).expect("the engine starts");
