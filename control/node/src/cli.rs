@@ -201,7 +201,7 @@ mod tests {
             })
             .collect();
         let options = Options::from_toml(&on).unwrap();
-        assert_eq!(options.max_sessions, Some(16));
+        assert_eq!(options.max_sessions, Some(256));
         assert_eq!(
             options.service_addr.as_deref(),
             Some("https://127.0.0.1:8935")

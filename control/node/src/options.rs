@@ -109,7 +109,7 @@ pub(crate) struct Options {
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) trickle_changefeed: Option<bool>,
 
-    /// Live sessions at once; one more is answered 503 [default: 16]
+    /// Live sessions at once; one more is answered 503 [default: 256]
     #[arg(
         long,
         value_name = "N",

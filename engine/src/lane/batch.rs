@@ -19,7 +19,8 @@ use gpu::process::{Error, Work};
 use gpu::{Backend, Process, Step};
 
 use super::admission::Spent;
-use super::session::{End, Picture, Session, Turn, guarded};
+use super::end::{End, guarded};
+use super::session::{Picture, Session, Turn};
 use super::stats::Board;
 use super::{Key, Outcome};
 

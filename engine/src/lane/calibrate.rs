@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gpu::{Backend, Codec, Cpu, Filter, Frame, Process, Step};
 
 use super::admission::{Cost, Spent};
-use super::session::{End, guarded};
+use super::end::{End, guarded};
 use super::stats::Board;
 
 const WIDTH: usize = 1280;

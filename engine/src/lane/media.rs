@@ -19,8 +19,9 @@ use handoff::ring::Receiver;
 
 use super::admission::Cost;
 use super::batch::{self, Member};
+use super::end::{End, guarded};
 use super::recover::{self, Opened};
-use super::session::{End, Session, Task, guarded};
+use super::session::{Session, Task};
 use super::stats::{Board, LaneState};
 use super::{Job, Key, Outcome};
 use crate::fatal;
@@ -55,13 +56,13 @@ pub(super) fn run<O: Open>(device: &O, start: Start<'_>) {
     let mut cost = Cost::default();
     let mut before = Usage::default();
     while let Some(opened) = opener.open(&mut cost) {
-        let mut lane = Lane::new(opened, board, cost, before);
+        let mut lane = Lane::new(device.name(), opened, board, cost, before);
         match lane.serve(&inbox, stop) {
             Ok(()) => break,
             Err(why) => {
                 (cost, before) = (lane.cost, lane.usage_total());
                 opener.lost(&why);
-                lane.abandon(&format!("{}: {why}", device.name()));
+                lane.abandon(&why);
             }
         }
     }
@@ -69,6 +70,7 @@ pub(super) fn run<O: Open>(device: &O, start: Start<'_>) {
 }
 
 struct Lane<'a, B: Backend> {
+    device: String,
     backend: B,
     processor: Box<dyn Process<B::Surface>>,
     board: &'a Board,
@@ -84,8 +86,9 @@ struct Lane<'a, B: Backend> {
 }
 
 impl<'a, B: Backend> Lane<'a, B> {
-    fn new(opened: Opened<B>, board: &'a Board, cost: Cost, before: Usage) -> Self {
+    fn new(device: String, opened: Opened<B>, board: &'a Board, cost: Cost, before: Usage) -> Self {
         Self {
+            device,
             backend: opened.backend,
             processor: opened.processor,
             board,
@@ -122,7 +125,8 @@ impl<'a, B: Backend> Lane<'a, B> {
                     match made {
                         Ok(session) => drop(self.sessions.insert(key, Box::new(session))),
                         Err((End::Lost(why), results)) => {
-                            let _ = results.send(Outcome::Failed(why.clone()));
+                            self.board.failed_session();
+                            let _ = results.send(lost(&self.device, &why));
                             return Err(why);
                         }
                         Err((End::BadInput(why) | End::Failed(why), results)) => {
@@ -258,6 +262,7 @@ impl<'a, B: Backend> Lane<'a, B> {
     /// Ends every session and drops all that was made on the device, in the order that it was made on top of each other.
     fn abandon(self, why: &str) {
         let Self {
+            device,
             backend,
             processor,
             board,
@@ -267,7 +272,7 @@ impl<'a, B: Backend> Lane<'a, B> {
         } = self;
         for session in sessions.values() {
             board.failed_session();
-            let _ = session.results.send(Outcome::Failed(why.to_owned()));
+            let _ = session.results.send(lost(&device, why));
         }
         // What was made on a device that is lost may do anything when it is dropped, a panic included; that is counted and over.
         let _ = guarded(board, || drop(members));
@@ -277,6 +282,11 @@ impl<'a, B: Backend> Lane<'a, B> {
         let _ = guarded(board, || drop(processor));
         let _ = guarded(board, || drop(backend));
     }
+}
+
+/// What a session is told whose device is lost.
+fn lost(device: &str, why: &str) -> Outcome {
+    Outcome::Failed(format!("{device}: {why}"))
 }
 
 /// Drops a session, whose codecs are foreign code to the last.

@@ -19,7 +19,9 @@
 
 mod admission;
 mod batch;
+mod beat;
 mod calibrate;
+mod end;
 mod media;
 mod place;
 mod recover;

@@ -16,7 +16,7 @@ use handoff::ring::Receiver;
 
 use super::admission::Cost;
 use super::calibrate;
-use super::session::{End, guarded};
+use super::end::{End, guarded};
 use super::stats::{Board, LaneState};
 use super::{Job, Outcome};
 

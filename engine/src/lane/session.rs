@@ -4,14 +4,15 @@
 //! its place on the stream's own clock. A late frame is given up after decoding (its successors need it) if newer ones wait.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gpu::{Backend, Codec, Decode, Decoded, Encode, Fault, Step, Unavailable};
+use gpu::{Backend, Codec, Decode, Decoded, Encode, Step, Unavailable};
 use handoff::ring::Sender;
 
 use super::admission::{Pace, Seat};
+use super::beat::Beat;
+use super::end::{End, guarded};
 use super::stats::Board;
 use super::{Outcome, Stamps, Unit};
 
@@ -23,8 +24,6 @@ const KEY_INTERVAL_TICKS: i64 = 2 * 90_000;
 const KEY_SPACING_TICKS: i64 = 90_000;
 /// Frames whose stamps are remembered while their decoder holds them back.
 const HELD_MAX: usize = 64;
-/// Units further apart than this have no rhythm that could be waited for.
-const INTERVAL_MAX: Duration = Duration::from_millis(250);
 
 /// What a session has been sent.
 pub(super) enum Task {
@@ -40,17 +39,6 @@ pub(super) enum Turn {
     Flush,
     /// Bring it out, because the next unit needs another decoder.
     Change,
-}
-
-/// Why a session or more cannot go on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum End {
-    /// What it was fed or asked for.
-    BadInput(String),
-    /// Its part of the device.
-    Failed(String),
-    /// The whole device, and everybody on it.
-    Lost(String),
 }
 
 pub(super) struct Session<S> {
@@ -97,33 +85,6 @@ pub(super) struct Picture<S> {
 impl<S> Picture<S> {
     pub(super) const fn pixels(&self) -> u64 {
         (self.decoded.width * self.decoded.height) as u64
-    }
-}
-
-/// Calls the device. It is a large piece of foreign code; whatever it does must stay with whom it was called for.
-pub(super) fn guarded<T>(board: &Board, call: impl FnOnce() -> T) -> Result<T, End> {
-    catch_unwind(AssertUnwindSafe(|| board.call(call))).map_err(|_| {
-        board.panicked();
-        End::Failed("the codec panicked".to_owned())
-    })
-}
-
-impl From<Fault> for End {
-    fn from(fault: Fault) -> Self {
-        if fault.is_lost() {
-            Self::Lost(fault.to_string())
-        } else {
-            Self::Failed(fault.to_string())
-        }
-    }
-}
-
-impl From<Unavailable> for End {
-    fn from(why: Unavailable) -> Self {
-        match why {
-            Unavailable::Device(fault) => fault.into(),
-            why => Self::Failed(why.to_string()),
-        }
     }
 }
 
@@ -459,53 +420,5 @@ impl<S: 'static> Session<S> {
                 Ok(())
             }
         }
-    }
-}
-
-/// The rhythm in which a session's units arrive.
-#[derive(Default)]
-struct Beat {
-    last: Option<Instant>,
-    interval: Option<Duration>,
-}
-
-impl Beat {
-    fn note(&mut self, at: Instant) {
-        if let Some(last) = self.last {
-            let new = at.saturating_duration_since(last).min(INTERVAL_MAX);
-            // An average of the last eight or so.
-            self.interval = Some(self.interval.map_or(new, |old| (old * 7 + new) / 8));
-        }
-        self.last = Some(at);
-    }
-
-    /// A unit that is overdue by half an interval is not waited for any more.
-    fn is_due(&self, now: Instant, until: Instant) -> bool {
-        let (Some(last), Some(interval)) = (self.last, self.interval) else {
-            return false;
-        };
-        let due = last + interval;
-        interval < INTERVAL_MAX && due <= until && due + interval / 2 >= now
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_unit_is_due_by_the_rhythm_of_those_before() {
-        let ms = Duration::from_millis;
-        let began = Instant::now();
-        let mut beat = Beat::default();
-        assert!(!beat.is_due(began, began + ms(1000)));
-        for n in 0..10 {
-            beat.note(began + ms(33) * n);
-        }
-        let next = began + ms(330);
-        assert!(beat.is_due(next - ms(2), next + ms(1)));
-        assert!(!beat.is_due(next - ms(9), next - ms(5)), "not yet");
-        assert!(beat.is_due(next + ms(10), next + ms(12)), "a little late");
-        assert!(!beat.is_due(next + ms(40), next + ms(42)), "it has paused");
     }
 }

@@ -50,7 +50,7 @@ fn a_panic_of_one_codec_ends_that_session() {
         let (mut unlucky, mut other) = (rig.client(), rig.client());
         rig.faults.panic_next(point);
         unlucky.send(1);
-        assert_eq!(unlucky.see_failure(), "the codec panicked", "{point:?}");
+        assert_eq!(unlucky.see_failure(), "the backend panicked", "{point:?}");
         other.send(10);
         other.assert_whole();
         assert_eq!(rig.metrics(0).panics, 1);
