@@ -55,7 +55,8 @@ pub struct Settings {
     pub surface_bytes: u64,
     /// How long each call keeps it busy.
     pub call_time: Duration,
-    /// What it decodes. H.264 is decoded; of any other codec, each unit is shown as one flat picture of 320×192.
+    /// What it decodes. H.264 is decoded; of any other codec, each unit is shown as one flat picture of 320×192, in the
+    /// order of the screen.
     pub decodes: Vec<Codec>,
 }
 
@@ -244,18 +245,7 @@ impl Backend for Opened {
                 step: "decoder",
             });
         }
-        let inner = match codec {
-            Codec::H264 => Some(Cpu.decoder(codec, config)?),
-            _ => None,
-        };
-        Ok(Box::new(Decoder {
-            inner,
-            flat: VecDeque::new(),
-            done_at: Instant::now(),
-            frames: Vec::new(),
-            context: self.0.clone(),
-            _lease: self.0.lease(DECODER_SURFACES)?,
-        }))
+        Ok(Box::new(Decoder::new(&self.0, codec, config)?))
     }
 
     fn processor(&self) -> Result<Box<dyn Process<Surface>>, Unavailable> {

@@ -6,27 +6,58 @@ use std::time::Instant;
 
 use kernels::Frame;
 
-use super::{Context, Lease, Point, Surface, wait_until};
+use super::{Context, DECODER_SURFACES, Lease, Point, Surface, wait_until};
+use crate::backend::{Backend, Codec, Unavailable};
+use crate::cpu::Cpu;
 use crate::decode::{self, Decode, Decoded, Unit};
 use crate::encode::{self, Encode, Encoded};
 use crate::fault::Fault;
 use crate::process::{Process, Work};
+use crate::reorder::Reorder;
 
 /// The size of the pictures that stand for those of codecs which the CPU does not read.
 const FLAT: (usize, usize) = (320, 192);
+/// How many of them are held back: the deepest pyramid in common use.
+const FLAT_DEPTH: usize = 4;
 
 pub(super) struct Decoder {
-    /// `None` for a codec that the CPU does not read.
-    pub(super) inner: Option<Box<dyn Decode<Frame>>>,
-    /// Timestamps of flat pictures that are to be shown.
-    pub(super) flat: VecDeque<i64>,
-    pub(super) done_at: Instant,
-    pub(super) frames: Vec<Decoded<Frame>>,
-    pub(super) context: Rc<Context>,
-    pub(super) _lease: Lease,
+    reader: Reader,
+    done_at: Instant,
+    frames: Vec<Decoded<Frame>>,
+    context: Rc<Context>,
+    _lease: Lease,
+}
+
+enum Reader {
+    /// The CPU's decoder.
+    Cpu(Box<dyn Decode<Frame>>),
+    /// Of a codec that the CPU does not read, each unit is a flat picture. They are put into the order of the screen.
+    Flat(Reorder<Frame>),
 }
 
 impl Decoder {
+    pub(super) fn new(
+        context: &Rc<Context>,
+        codec: Codec,
+        config: decode::Config,
+    ) -> Result<Self, Unavailable> {
+        let reader = match codec {
+            Codec::H264 => Reader::Cpu(Cpu.decoder(codec, config)?),
+            _ => {
+                let mut reorder = Reorder::new();
+                reorder.set_depth(Some(FLAT_DEPTH));
+                Reader::Flat(reorder)
+            }
+        };
+        Ok(Self {
+            reader,
+            done_at: Instant::now(),
+            frames: Vec::new(),
+            context: context.clone(),
+            _lease: context.lease(DECODER_SURFACES)?,
+        })
+    }
+
     fn show(&mut self, out: &mut Vec<Decoded<Surface>>) {
         out.extend(self.frames.drain(..).map(|picture| Decoded {
             surface: Surface {
@@ -41,6 +72,15 @@ impl Decoder {
     }
 }
 
+fn flat(pts: i64, surface: Frame) -> Decoded<Frame> {
+    Decoded {
+        surface,
+        pts,
+        width: FLAT.0,
+        height: FLAT.1,
+    }
+}
+
 impl Decode<Surface> for Decoder {
     fn submit(&mut self, unit: Unit<'_>) -> Result<(), decode::Error> {
         self.context.call(Point::DecodeSubmit)?;
@@ -48,10 +88,15 @@ impl Decode<Surface> for Decoder {
             usage.to_device_bytes += unit.data.len() as u64;
             usage.decode_ns += ns;
         });
-        match &mut self.inner {
-            Some(inner) => inner.submit(unit),
-            None => {
-                self.flat.push_back(unit.pts);
+        match &mut self.reader {
+            Reader::Cpu(inner) => inner.submit(unit),
+            Reader::Flat(reorder) => {
+                let frame = Frame::new(FLAT.0, FLAT.1).expect("a constant size");
+                let frames = &mut self.frames;
+                // One that comes after its turn is not shown.
+                let _late = reorder.push(unit.pts, frame, false, |pts, frame| {
+                    frames.push(flat(pts, frame));
+                });
                 Ok(())
             }
         }
@@ -60,43 +105,38 @@ impl Decode<Surface> for Decoder {
     fn collect(&mut self, out: &mut Vec<Decoded<Surface>>) -> Result<(), decode::Error> {
         self.context.call(Point::DecodeCollect)?;
         wait_until(self.done_at);
-        let outcome = match &mut self.inner {
-            Some(inner) => inner.collect(&mut self.frames),
-            None => Ok(()),
+        let outcome = match &mut self.reader {
+            Reader::Cpu(inner) => inner.collect(&mut self.frames),
+            Reader::Flat(_) => Ok(()),
         };
-        for pts in self.flat.drain(..) {
-            let (width, height) = FLAT;
-            let surface = Frame::new(width, height).expect("a constant size");
-            self.frames.push(Decoded {
-                surface,
-                pts,
-                width,
-                height,
-            });
-        }
         self.show(out);
         outcome
     }
 
     fn flush(&mut self, out: &mut Vec<Decoded<Surface>>) -> Result<(), decode::Error> {
         self.context.call(Point::DecodeCollect)?;
-        let outcome = match &mut self.inner {
-            Some(inner) => inner.flush(&mut self.frames),
-            None => Ok(()),
+        let frames = &mut self.frames;
+        let outcome = match &mut self.reader {
+            Reader::Cpu(inner) => inner.flush(frames),
+            Reader::Flat(reorder) => {
+                reorder.drain(|pts, frame| frames.push(flat(pts, frame)));
+                Ok(())
+            }
         };
         self.show(out);
         outcome
     }
 
     fn reset(&mut self) {
-        self.flat.clear();
-        if let Some(inner) = &mut self.inner {
-            inner.reset();
+        self.frames.clear();
+        match &mut self.reader {
+            Reader::Cpu(inner) => inner.reset(),
+            Reader::Flat(reorder) => reorder.restart(drop),
         }
     }
 
     fn recycle(&mut self, surface: Surface) {
-        if let Some(inner) = &mut self.inner {
+        if let Reader::Cpu(inner) = &mut self.reader {
             inner.recycle(surface.frame);
         }
     }
