@@ -19,7 +19,7 @@ pub struct Config {
     pub lanes: usize,
     /// What they run on.
     pub device: Device,
-    /// The models that sessions may ask for, beside the built-in filters. [`crate::models`] makes them.
+    /// The models that sessions may ask for, beside the built-in filters.
     pub models: Vec<gpu::model::Model>,
     /// The trickle protocol's settings.
     pub trickle: TrickleConfig,

@@ -275,6 +275,11 @@ pub mod probe {
     pub use gpu::probe::{Ability, Device, Driver, Probe};
 }
 
+/// Models, as a node offers them: bytes that were read, and the library that runs them.
+pub mod model {
+    pub use gpu::model::{Error, Model, Runtime, Source};
+}
+
 /// What this build and this machine can process frames with. Nothing is left running.
 pub fn devices() -> probe::Probe {
     gpu::probe()

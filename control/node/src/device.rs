@@ -96,14 +96,11 @@ impl DeviceChoice {
         })
     }
 
-    /// The choice as the engine takes it. The only place that knows what this build was made with.
-    pub(crate) fn for_engine(&self) -> Result<(), Failure> {
+    /// The choice as the engine takes it.
+    pub(crate) fn for_engine(&self) -> engine::Device {
         match self.chosen {
-            Chosen::Cpu => Ok(()),
-            Chosen::Cuda(_) => Err(cannot_use(
-                self.wanted,
-                "this build has no CUDA backend".to_owned(),
-            )),
+            Chosen::Cpu => engine::Device::Cpu,
+            Chosen::Cuda(ordinal) => engine::Device::Cuda(ordinal),
         }
     }
 }
@@ -326,7 +323,7 @@ pub(crate) mod tests {
             "no CUDA driver (libcuda.so.1 not found); using CPU"
         );
         assert_eq!(choice.lines[1], "decode and encode by openh264 2.6");
-        choice.for_engine().unwrap();
+        assert!(matches!(choice.for_engine(), engine::Device::Cpu));
 
         let choice = DeviceChoice::make(Wanted::Auto, &rich()).unwrap();
         assert_eq!(choice.chosen, Chosen::Cuda(0));
@@ -381,10 +378,6 @@ pub(crate) mod tests {
 
         let choice = DeviceChoice::make(Wanted::Cuda(Some(1)), &rich()).unwrap();
         assert_eq!(choice.chosen, Chosen::Cuda(1));
-        let text = choice.for_engine().unwrap_err().to_string();
-        assert!(
-            text.contains("why: this build has no CUDA backend\n"),
-            "{text}"
-        );
+        assert!(matches!(choice.for_engine(), engine::Device::Cuda(1)));
     }
 }

@@ -11,20 +11,23 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use engine::model::{Model, Runtime, Source};
+
 use crate::failure::{Failure, Reason};
 use crate::report;
 
 /// One file, not understood yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Model {
+struct Found {
+    path: PathBuf,
     /// What sessions ask for: `onnx/NAME`.
-    pub(crate) id: String,
+    id: String,
     /// The file as it is.
-    pub(crate) bytes: Vec<u8>,
+    bytes: Vec<u8>,
 }
 
 /// Reads every model of a directory, in the order of their ids.
-pub(crate) fn read(dir: &Path) -> Result<Vec<Model>, Failure> {
+fn read(dir: &Path) -> Result<Vec<Found>, Failure> {
     let mut models = Vec::new();
     let mut failures = Vec::new();
     let mut left = TOTAL_BYTES_MAX;
@@ -40,24 +43,62 @@ pub(crate) fn read(dir: &Path) -> Result<Vec<Model>, Failure> {
     Failure::all(failures).map_or(Ok(models), Err)
 }
 
-/// The models' part of the start-up report.
-pub(crate) fn describe(models: &[Model], dir: &Path) -> String {
-    let each: Vec<String> = models
-        .iter()
-        .map(|model| format!("{} ({})", model.id, report::bytes(model.bytes.len() as u64)))
-        .collect();
-    match each.is_empty() {
-        true => format!("{} has no .onnx file", dir.display()),
-        false => each.join(", "),
+/// What a node offers: the models of the directory, if one was named, and the built-in one, unless a file has its name.
+pub(crate) struct Offer {
+    /// For the engine.
+    pub(crate) models: Vec<Model>,
+    /// For the start-up report.
+    pub(crate) lines: Vec<String>,
+}
+
+impl Offer {
+    /// Reads and checks every model, and looks for the library that will run them.
+    pub(crate) fn make(dir: Option<&Path>, onnxruntime: Option<&Path>) -> Result<Self, Failure> {
+        let runtime = runtime(onnxruntime)?;
+        let files = dir.map_or_else(|| Ok(Vec::new()), read)?;
+        let (mut models, mut about, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+        for file in files {
+            let bytes = report::bytes(file.bytes.len() as u64);
+            match Source::parse(&file.id, file.bytes) {
+                Ok(source) => {
+                    about.push(format!("{} ({bytes})", file.id));
+                    models.push(Model::new(&runtime, source));
+                }
+                Err(error) => failures.push(unusable(&file.path, error.to_string())),
+            }
+        }
+        Failure::all(failures).map_or(Ok(()), Err)?;
+        let built_in = Model::new(&runtime, Source::built_in());
+        if !models.contains(&built_in) {
+            about.push(format!("{} (built in)", built_in.id()));
+            models.push(built_in);
+        }
+        let lines = vec![about.join(", "), format!("run by {}", runtime.describe())];
+        Ok(Self { models, lines })
+    }
+
+    /// What sessions may ask for.
+    pub(crate) fn ids(&self) -> Vec<String> {
+        let ids = self.models.iter().map(|model| model.id().to_owned());
+        ids.collect()
     }
 }
 
-/// Hands the models to the engine; gives the ids that sessions may ask for. The only place that knows what this build runs.
-pub(crate) fn hand_over(models: Vec<Model>, notes: &mut Vec<String>) -> Vec<String> {
-    if !models.is_empty() {
-        notes.push("this build runs no models: sessions that ask for one are refused".to_owned());
+/// ONNX Runtime where it is installed, else what every build carries. A library that was named is used or refused.
+fn runtime(onnxruntime: Option<&Path>) -> Result<Runtime, Failure> {
+    let Some(path) = onnxruntime else {
+        return Ok(Runtime::load(&[]));
+    };
+    let runtime = Runtime::load(&[path.to_owned()]);
+    if runtime.path() == Some(path) {
+        return Ok(runtime);
     }
-    models.into_iter().map(|model| model.id).collect()
+    Err(Failure::new(
+        Reason::Models,
+        format!("ONNX Runtime cannot be used from {}", path.display()),
+        runtime.describe(),
+        "give --onnxruntime the path of libonnxruntime.so of 1.20 or later, or leave it out",
+    ))
 }
 
 /// Names without their ending, and paths, sorted.
@@ -94,7 +135,7 @@ fn files(dir: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     Ok(files)
 }
 
-fn read_one(name: &str, path: &Path, left: u64) -> Result<Model, String> {
+fn read_one(name: &str, path: &Path, left: u64) -> Result<Found, String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
         return Err(format!(
@@ -133,7 +174,8 @@ fn read_one(name: &str, path: &Path, left: u64) -> Result<Model, String> {
     if let Some(why) = too_long(bytes.len() as u64) {
         return Err(why);
     }
-    Ok(Model {
+    Ok(Found {
+        path: path.to_owned(),
         id: format!("onnx/{name}"),
         bytes,
     })
@@ -155,7 +197,8 @@ const TOTAL_BYTES_MAX: u64 = 4 << 30;
 const FILES_MAX: usize = 64;
 /// Whoever points at a directory with more has pointed at the wrong one.
 const ENTRIES_MAX: usize = 10_000;
-const NAME_BYTES_MAX: usize = 128;
+/// As the engine has it.
+const NAME_BYTES_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -189,31 +232,65 @@ mod tests {
         dir.file("denoise.v1.onnx", b"a");
         dir.file("README.md", b"x");
         dir.file(".denoise.onnx", b"x");
-        let models = read(&dir.0).unwrap();
-        let said: Vec<_> = models.iter().map(|it| (&*it.id, &*it.bytes)).collect();
+        let files = read(&dir.0).unwrap();
+        let said: Vec<_> = files.iter().map(|it| (&*it.id, &*it.bytes)).collect();
         assert_eq!(
             said,
             [("onnx/denoise.v1", &b"a"[..]), ("onnx/upscale-2x", b"bb")]
         );
-        assert_eq!(
-            describe(&models, &dir.0),
-            "onnx/denoise.v1 (1 B), onnx/upscale-2x (2 B)"
+    }
+
+    /// A model that is one, from where the built-in one is.
+    fn real() -> Vec<u8> {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../engine/gpu/models/denoise.onnx"
         );
-        let mut notes = Vec::new();
-        assert_eq!(
-            hand_over(models, &mut notes),
-            ["onnx/denoise.v1", "onnx/upscale-2x"]
-        );
-        assert_eq!(notes.len(), 1);
+        fs::read(path).unwrap()
     }
 
     #[test]
-    fn an_empty_directory_offers_nothing_and_says_so() {
-        let dir = Dir::new("empty");
-        let models = read(&dir.0).unwrap();
-        assert!(describe(&models, &dir.0).ends_with(" has no .onnx file"));
-        let mut notes = Vec::new();
-        assert!(hand_over(models, &mut notes).is_empty() && notes.is_empty());
+    fn the_built_in_model_is_offered_beside_those_of_the_directory() {
+        let dir = Dir::new("offer");
+        dir.file("mine.onnx", &real());
+        let offer = Offer::make(Some(&dir.0), None).unwrap();
+        assert_eq!(offer.ids(), ["onnx/mine", "onnx/denoise"]);
+        assert_eq!(
+            offer.lines[0],
+            "onnx/mine (13.4 KiB), onnx/denoise (built in)"
+        );
+        assert!(offer.lines[1].starts_with("run by "), "{:?}", offer.lines);
+
+        dir.file("denoise.onnx", &real());
+        let offer = Offer::make(Some(&dir.0), None).unwrap();
+        assert_eq!(
+            offer.ids(),
+            ["onnx/denoise", "onnx/mine"],
+            "a file goes before the built-in one"
+        );
+        assert_eq!(Offer::make(None, None).unwrap().ids(), ["onnx/denoise"]);
+    }
+
+    #[test]
+    fn what_is_no_model_is_told_with_its_file_and_why() {
+        let dir = Dir::new("no-model");
+        dir.file("sharpen.onnx", b"not looked into");
+        let failure = Offer::make(Some(&dir.0), None).err().unwrap();
+        assert_eq!(failure.status(), 16);
+        let text = failure.to_string();
+        assert!(
+            text.contains("sharpen.onnx cannot be used") && text.contains("not an ONNX model"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_library_that_was_named_is_used_or_refused() {
+        let nowhere = Path::new("/nowhere/libonnxruntime.so");
+        let failure = Offer::make(None, Some(nowhere)).err().unwrap();
+        let text = failure.to_string();
+        assert!(text.contains("/nowhere/libonnxruntime.so"), "{text}");
+        assert!(text.contains("--onnxruntime"), "{text}");
     }
 
     #[test]

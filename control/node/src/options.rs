@@ -85,6 +85,15 @@ pub(crate) struct Options {
     )]
     pub(crate) models_dir: Option<PathBuf>,
 
+    /// Run models with this libonnxruntime.so, 1.20 or later [default: the system's, else tract, which is built in and slower]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MILLSTREAM_ONNXRUNTIME",
+        help_heading = "Machine"
+    )]
+    pub(crate) onnxruntime: Option<PathBuf>,
+
     /// Where key.pem and cert.pem are written [default: $XDG_DATA_HOME/millstream, or ~/.millstream]
     #[arg(
         long,
@@ -203,6 +212,7 @@ impl Options {
             lanes: self.lanes.or(other.lanes),
             device: self.device.or(other.device),
             models_dir: self.models_dir.or(other.models_dir),
+            onnxruntime: self.onnxruntime.or(other.onnxruntime),
             data_dir: self.data_dir.or(other.data_dir),
             trickle_autocreate: self.trickle_autocreate.or(other.trickle_autocreate),
             trickle_owner_delete: self.trickle_owner_delete.or(other.trickle_owner_delete),
@@ -295,6 +305,7 @@ mod tests {
             lanes: Some(1),
             device: Some("cpu".into()),
             models_dir: Some("m".into()),
+            onnxruntime: Some("o".into()),
             data_dir: Some("f".into()),
             trickle_autocreate: Some(true),
             trickle_owner_delete: Some(true),

@@ -27,7 +27,7 @@ use crate::cert::{self, Tls};
 use crate::cores;
 use crate::device::DeviceChoice;
 use crate::failure::{Failure, Reason};
-use crate::models;
+use crate::models::Offer;
 use crate::plan::Plan;
 use crate::preflight;
 use crate::report::{self, Report, Style};
@@ -57,16 +57,8 @@ pub(crate) struct Running {
 
 /// Starts one. Returns once it serves.
 pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
-    plan.device.for_engine()?;
-    let mut notes = preflight::check(&mut plan)?;
-    let models = match &plan.models_dir {
-        Some(dir) => models::read(dir)?,
-        None => Vec::new(),
-    };
-    let offered = plan
-        .models_dir
-        .as_ref()
-        .map(|dir| models::describe(&models, dir));
+    let notes = preflight::check(&mut plan)?;
+    let offer = Offer::make(plan.models_dir.as_deref(), plan.onnxruntime.as_deref())?;
     let world: Arc<dyn World> = Arc::new(System);
     let tls = match plan.listen.tls {
         true => Some(cert::prepare(
@@ -89,7 +81,7 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
             owner_tokens: plan.owner_delete,
             sessions: plan.limits.sessions,
             keep_alive: plan.limits.keep_alive,
-            models: models::hand_over(models, &mut notes),
+            models: offer.ids(),
             ..plane::Config::default()
         },
         world,
@@ -101,7 +93,8 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
             cores: plan.placement.cores.clone(),
             lanes: plan.placement.lanes,
-            device: engine::Device::Cpu,
+            device: plan.device.for_engine(),
+            models: offer.models.clone(),
             trickle,
             limits: plan.limits.clone(),
         },
@@ -123,14 +116,7 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
     };
     let control = orchestrator.handle();
     let served = runtime.spawn(orchestrator.run(Arc::new(engine.clone()), service.to_string()));
-    let report = describe(
-        &plan,
-        &service,
-        local,
-        tls.as_ref(),
-        offered.as_deref(),
-        &notes,
-    );
+    let report = describe(&plan, &service, local, tls.as_ref(), &offer.lines, &notes);
     Ok(Running {
         service,
         engine,
@@ -324,7 +310,7 @@ fn describe(
     service: &ServiceUrl,
     local: SocketAddr,
     tls: Option<&Tls>,
-    models: Option<&str>,
+    models: &[String],
     notes: &[String],
 ) -> Report {
     let (limits, place) = (&plan.limits, &plan.placement);
@@ -354,9 +340,7 @@ fn describe(
     };
     report.row("lanes", format!("{}, {beside}", place.lanes));
     report.rows("device", &plan.device.lines);
-    if let Some(models) = models {
-        report.row("models", models);
-    }
+    report.rows("models", models);
     report.row(
         "sessions",
         format!(

@@ -74,6 +74,8 @@ pub(crate) struct Plan {
     pub(crate) device: DeviceChoice,
     /// Where ONNX files lie.
     pub(crate) models_dir: Option<PathBuf>,
+    /// The library that runs them, when one was named.
+    pub(crate) onnxruntime: Option<PathBuf>,
     pub(crate) data_dir: PathBuf,
     pub(crate) autocreate: bool,
     pub(crate) owner_delete: bool,
@@ -161,6 +163,9 @@ impl Plan {
             device,
             // An empty variable, or the example's own line switched on, means none.
             models_dir: options.models_dir.filter(|dir| !dir.as_os_str().is_empty()),
+            onnxruntime: options
+                .onnxruntime
+                .filter(|file| !file.as_os_str().is_empty()),
             data_dir,
             autocreate: options.trickle_autocreate.unwrap_or(false),
             owner_delete: options.trickle_owner_delete.unwrap_or(false),
@@ -187,6 +192,7 @@ impl Plan {
             // As it was asked for: a file that is printed here may be read where there is a GPU.
             device: Some(self.device.wanted.to_string()),
             models_dir: self.models_dir.clone(),
+            onnxruntime: self.onnxruntime.clone(),
             data_dir: Some(self.data_dir.clone()),
             trickle_autocreate: Some(self.autocreate),
             trickle_owner_delete: Some(self.owner_delete),

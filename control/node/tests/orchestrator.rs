@@ -140,7 +140,6 @@ fn it_starts_answers_and_ends_with_status_0() {
     let device = device.unwrap().trim_start_matches("  device ").trim();
     assert!(
         device == "no CUDA driver (libcuda.so.1 not found); using CPU"
-            || device == "this build has no CUDA backend; using CPU"
             || device.starts_with("cuda:"),
         "{device}"
     );
@@ -167,7 +166,11 @@ fn it_starts_answers_and_ends_with_status_0() {
 fn the_report_names_the_device_and_sessions_may_ask_for_the_models_that_are_there() {
     let dir = std::env::temp_dir().join(format!("millstream-offered-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("sharpen.onnx"), b"not looked into").unwrap();
+    let real = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../engine/gpu/models/denoise.onnx"
+    );
+    std::fs::copy(real, dir.join("sharpen.onnx")).unwrap();
     let args = [&CLEARTEXT[..], &["--device", "cpu", "--models-dir"]].concat();
     let node = Node::start("offered", &[&args[..], &[dir.to_str().unwrap()]].concat());
     let row = |name: &str| {
@@ -177,7 +180,7 @@ fn the_report_names_the_device_and_sessions_may_ask_for_the_models_that_are_ther
     assert_eq!(row("device "), Some("cpu, as asked"), "{}", node.report);
     assert_eq!(
         row("models "),
-        Some("onnx/sharpen (15 B)"),
+        Some("onnx/sharpen (13.4 KiB), onnx/denoise (built in)"),
         "{}",
         node.report
     );
@@ -185,7 +188,7 @@ fn the_report_names_the_device_and_sessions_may_ask_for_the_models_that_are_ther
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(
         answer.contains("unknown model \"onnx/blunt\"; this node offers builtin/passthrough, ")
-            && answer.ends_with(", onnx/sharpen\n"),
+            && answer.ends_with(", onnx/sharpen, onnx/denoise\n"),
         "{answer}"
     );
     let answer = node.http(&start_of("onnx/sharpen"));

@@ -53,7 +53,7 @@ impl Lanes {
     /// Starts `count` lanes on a device, and waits until each has opened it or has failed to for the first time.
     ///
     /// # Errors
-    /// When this build has no such device, or a thread cannot be started; a sentence.
+    /// When there is no such device, or a thread cannot be started; a sentence.
     pub(crate) fn start(
         device: &Device,
         count: usize,
@@ -61,7 +61,13 @@ impl Lanes {
     ) -> Result<(Self, Vec<JoinHandle<()>>), String> {
         match device {
             Device::Cpu => Self::start_on(gpu::Cpu, count, limits),
-            Device::Cuda(ordinal) => Err(format!("cuda:{ordinal}: this build has no CUDA backend")),
+            Device::Cuda(ordinal) => {
+                let device = gpu::Cuda::new(*ordinal);
+                device
+                    .check()
+                    .map_err(|error| format!("cuda:{ordinal}: {error}"))?;
+                Self::start_on(device, count, limits)
+            }
             Device::Stub(stub) => Self::start_on(stub.clone(), count, limits),
         }
     }

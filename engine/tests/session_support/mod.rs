@@ -60,6 +60,7 @@ impl World {
             cores: (0..shards).collect(),
             lanes: shards,
             device: engine::Device::Cpu,
+            models: Vec::new(),
             trickle: TrickleConfig::default(),
             limits: Limits {
                 // Debug builds on busy machines are slow, and these tests are about sessions that run.

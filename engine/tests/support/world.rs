@@ -107,6 +107,7 @@ impl World {
             cores: (0..shards).collect(),
             lanes: 1,
             device: engine::Device::Cpu,
+            models: Vec::new(),
             trickle: TrickleConfig::default(),
             limits: Limits {
                 // No session comes onto these lanes.

@@ -96,7 +96,15 @@ impl Cuda {
         Self { ordinal }
     }
 
-    fn open_on(self, driver: &'static Driver) -> Result<CudaBackend, Unavailable> {
+    /// Whether the driver is there and lists this device. Opens nothing.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn check(self) -> Result<(), Unavailable> {
+        self.listed(Driver::load().map_err(refused)?)
+    }
+
+    fn listed(self, driver: &Driver) -> Result<(), Unavailable> {
         let count = driver.devices()?;
         if self.ordinal >= count {
             let devices = if count == 1 { "device" } else { "devices" };
@@ -105,6 +113,11 @@ impl Cuda {
                 self.name()
             )));
         }
+        Ok(())
+    }
+
+    fn open_on(self, driver: &'static Driver) -> Result<CudaBackend, Unavailable> {
+        self.listed(driver)?;
         let device = driver.list(self.ordinal)?.name;
         let context = Context::create(driver, self.ordinal)?;
         let kernels = Rc::new(Kernels::compile(&context)?);

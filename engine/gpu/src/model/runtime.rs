@@ -1,6 +1,6 @@
 //! What runs models in this process, and where.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::Error;
 use super::session::Session;
@@ -61,6 +61,14 @@ impl Runtime {
         let why = "as asked".into();
         Self {
             kind: Kind::Tract { why },
+        }
+    }
+
+    /// Where ONNX Runtime was found; `None` for tract.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::OnnxRuntime(loaded) => Some(&loaded.path),
+            Kind::Tract { .. } => None,
         }
     }
 
