@@ -46,7 +46,22 @@ impl<'a> BitReader<'a> {
         Some((1 << zeros) - 1 + self.bits(zeros)?)
     }
 
-    /// `se(v)`; only its length matters to this crate.
+    /// `se(v)`: 0, 1, -1, 2, -2 and so on.
+    pub(crate) fn se(&mut self) -> Option<i64> {
+        let code = i64::from(self.ue()?);
+        Some(if code % 2 == 1 {
+            (code + 1) / 2
+        } else {
+            -(code / 2)
+        })
+    }
+
+    /// `count` bits that say nothing here.
+    pub(crate) fn skip(&mut self, count: u32) -> Option<()> {
+        (0..count).try_for_each(|_| self.bit().map(drop))
+    }
+
+    /// `se(v)` of which only the length matters.
     pub(crate) fn skip_se(&mut self) -> Option<()> {
         self.ue().map(drop)
     }
@@ -92,6 +107,15 @@ mod tests {
         assert_eq!(reader.position(), 15);
         assert_eq!(reader.bits(2), None);
         assert_eq!(BitReader::new(&[0; 16]).ue(), None);
+    }
+
+    #[test]
+    fn signed_golomb_alternates() {
+        // 1 | 010 | 011 | 00100 | 00101
+        let mut reader = BitReader::new(&[0b1010_0110, 0b0100_0010, 0b1000_0000]);
+        let read: Vec<_> = (0..5).map(|_| reader.se().unwrap()).collect();
+        assert_eq!(read, [0, 1, -1, 2, -2]);
+        assert_eq!((reader.skip(7), reader.skip(1)), (Some(()), None));
     }
 
     #[test]

@@ -35,6 +35,7 @@ pub mod process;
 pub mod stub;
 
 mod bits;
+mod check;
 mod in_order;
 mod nal;
 mod reorder;

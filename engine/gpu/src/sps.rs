@@ -10,7 +10,18 @@ use crate::nal;
 /// What a stream says about itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sps {
+    /// `seq_parameter_set_id`, 0 to 31.
+    pub(crate) id: u8,
     pub(crate) profile: u8,
+    /// `level_idc`: ten times the level.
+    pub(crate) level: u8,
+    /// `max_num_ref_frames`, 0 to 16.
+    pub(crate) references: usize,
+    /// Bits of `frame_num`, 4 to 16.
+    pub(crate) frame_number_bits: u32,
+    /// Whether frame numbers may be left out.
+    pub(crate) gaps: bool,
+    pub(crate) order: Order,
     pub(crate) chroma_format: u8,
     /// The larger of luma's and chroma's.
     pub(crate) bit_depth: u8,
@@ -32,6 +43,17 @@ pub(crate) struct Sps {
     pub(crate) full_range: bool,
     /// `matrix_coefficients`, 2 (unspecified) when absent.
     pub(crate) matrix: u8,
+}
+
+/// `pic_order_cnt_type` and what of it a slice header depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Type 0: bits of `pic_order_cnt_lsb`, 4 to 16.
+    Coded(u32),
+    /// Type 1: whether slices leave out the difference.
+    Cycle(bool),
+    /// Type 2: as in the stream.
+    InOrder,
 }
 
 pub(crate) const BASELINE: u8 = 66;
@@ -57,8 +79,9 @@ impl Sps {
         let mut r = BitReader::new(&rbsp);
         let profile = r.bits(8)? as u8;
         let constraints = r.bits(8)? as u8;
-        let _level = r.bits(8)?;
-        if r.ue()? >= SETS_MAX {
+        let level = r.bits(8)? as u8;
+        let id = r.ue()?;
+        if id >= SETS_MAX {
             return None;
         }
         let chroma = if WITH_CHROMA.contains(&profile) {
@@ -66,10 +89,10 @@ impl Sps {
         } else {
             Chroma::default()
         };
-        let _log2_max_frame_num = r.ue()?;
-        let order_type = order(&mut r)?;
+        let frame_number_bits = counter_bits(&mut r)?;
+        let order = order(&mut r)?;
         let references = r.ue()?;
-        let _gaps = r.bit()?;
+        let gaps = r.bit()?;
         let (across, down) = (r.ue()?, r.ue()?);
         if across >= MACROBLOCKS_MAX || down >= MACROBLOCKS_MAX || references > 16 {
             return None;
@@ -106,13 +129,20 @@ impl Sps {
         // Profiles and ordering types that cannot reorder, and intra-only streams (constraint_set3).
         let intra_only =
             matches!(profile, 44 | 86 | 100 | 110 | 122 | 244) && constraints & 0x10 != 0;
-        let in_order = profile == BASELINE || order_type == 2 || references == 0 || intra_only;
+        let in_order =
+            profile == BASELINE || order == Order::InOrder || references == 0 || intra_only;
         let stated = vui
             .reorder
             .filter(|&depth| depth <= 16)
             .map(|depth| depth as usize);
         Some(Self {
+            id: id as u8,
             profile,
+            level,
+            references: references as usize,
+            frame_number_bits,
+            gaps,
+            order,
             chroma_format: chroma.format,
             bit_depth: chroma.bit_depth,
             mixed_depth: chroma.mixed_depth,
@@ -210,15 +240,19 @@ fn scaling_list(r: &mut BitReader<'_>, size: usize) -> Option<()> {
     Some(())
 }
 
-/// `pic_order_cnt_type`, its fields skipped.
-fn order(r: &mut BitReader<'_>) -> Option<u32> {
-    let order_type = r.ue()?;
-    match order_type {
-        0 => {
-            let _log2_max_lsb = r.ue()?;
-        }
+/// Bits of a counter that is coded as its logarithm, less 4 (clause 7.4.2.1.1: 4 to 16).
+fn counter_bits(r: &mut BitReader<'_>) -> Option<u32> {
+    const LOG2_LESS_4_MAX: u32 = 12;
+    let log2 = r.ue()?;
+    (log2 <= LOG2_LESS_4_MAX).then_some(log2 + 4)
+}
+
+/// `pic_order_cnt_type` and its fields.
+fn order(r: &mut BitReader<'_>) -> Option<Order> {
+    match r.ue()? {
+        0 => counter_bits(r).map(Order::Coded),
         1 => {
-            let _always_zero = r.bit()?;
+            let always_zero = r.bit()?;
             r.skip_se()?;
             r.skip_se()?;
             let cycle = r.ue()?;
@@ -228,11 +262,11 @@ fn order(r: &mut BitReader<'_>) -> Option<u32> {
             for _ in 0..cycle {
                 r.skip_se()?;
             }
+            Some(Order::Cycle(always_zero))
         }
-        2 => {}
-        _ => return None,
+        2 => Some(Order::InOrder),
+        _ => None,
     }
-    Some(order_type)
 }
 
 struct Vui {
