@@ -137,7 +137,7 @@ pub(super) fn open(engine: &str, name: &str) -> Result<libloading::Library, Stri
         // The loader's own words are a level down.
         let reason = std::error::Error::source(&error)
             .map_or_else(|| error.to_string(), |source| source.to_string());
-        if reason.contains("No such file") {
+        if reason.starts_with(name) && reason.contains("No such file") {
             format!("no {engine} library ({name} not found)")
         } else {
             format!("the {engine} library does not load: {reason}")
