@@ -53,7 +53,7 @@ pub(crate) enum Order {
     /// Type 1: whether slices leave out the difference.
     Cycle(bool),
     /// Type 2: as in the stream.
-    InOrder,
+    Sequential,
 }
 
 pub(crate) const BASELINE: u8 = 66;
@@ -130,7 +130,7 @@ impl Sps {
         let intra_only =
             matches!(profile, 44 | 86 | 100 | 110 | 122 | 244) && constraints & 0x10 != 0;
         let in_order =
-            profile == BASELINE || order == Order::InOrder || references == 0 || intra_only;
+            profile == BASELINE || order == Order::Sequential || references == 0 || intra_only;
         let stated = vui
             .reorder
             .filter(|&depth| depth <= 16)
@@ -264,7 +264,7 @@ fn order(r: &mut BitReader<'_>) -> Option<Order> {
             }
             Some(Order::Cycle(always_zero))
         }
-        2 => Some(Order::InOrder),
+        2 => Some(Order::Sequential),
         _ => None,
     }
 }

@@ -294,7 +294,7 @@ fn skip_order(r: &mut BitReader<'_>, order: Order, bottom: bool) -> Option<()> {
                 r.skip_se()?;
             }
         }
-        Order::Cycle(true) | Order::InOrder => {}
+        Order::Cycle(true) | Order::Sequential => {}
     }
     Some(())
 }

@@ -6,6 +6,7 @@
 use super::context::Context;
 use super::shared::Shared;
 use super::surface::Surface;
+use super::{nvdec, nvenc};
 use crate::backend::{Codec, Unavailable};
 use crate::decode::{self, Decode};
 use crate::encode::{self, Encode};
@@ -25,9 +26,17 @@ pub(super) type DecodeEngine = Engine<decode::Config, dyn Decode<Surface>>;
 pub(super) type EncodeEngine = Engine<encode::Config, dyn Encode<Surface>>;
 
 /// The decoding engine.
-pub(super) const NVDEC: Option<DecodeEngine> = None;
+pub(super) const NVDEC: Option<DecodeEngine> = Some(Engine {
+    library: nvdec::library,
+    abilities: nvdec::abilities,
+    open: nvdec::decoder,
+});
 /// The encoding engine.
-pub(super) const NVENC: Option<EncodeEngine> = None;
+pub(super) const NVENC: Option<EncodeEngine> = Some(Engine {
+    library: nvenc::library,
+    abilities: nvenc::abilities,
+    open: nvenc::encoder,
+});
 
 /// The version of an engine's interface, or why it cannot be used.
 pub(super) fn library<C, S: ?Sized>(

@@ -16,6 +16,8 @@
 //! | `launch`, `process` | kernels, and the works of a batch gathered by them |
 //! | `look`, `nvml` | what a probe is told, and how busy a device is |
 //! | `engines`, `host` | the chip's codec engines; codecs on the CPU where it has none |
+//! | `nvdec`, `nvdec_chip`, `nvdec_parser`, `nvdec_copy`, `nvcuvid` | decoding: a stream, its pictures, the driver's parser, the way out, the library |
+//! | `nvenc`, `nvenc_session`, `nvenc_config`, `nvenc_api` | encoding: a stream, its session, how it is set, the library |
 //!
 //! Invariants worth naming:
 //!

@@ -25,12 +25,11 @@ const LIBRARY: &str = "libnvcuvid.so.1";
 /// A status that says that this chip or codec has no decode status (`CUDA_ERROR_NOT_SUPPORTED`).
 pub(super) const NOT_SUPPORTED: Status = 801;
 
-/// What `cuvidGetDecodeStatus` gives. Values between are reserved.
+/// What `cuvidGetDecodeStatus` gives. 2 is success, and values between that and an error are reserved.
 pub(super) mod decode_status {
     /// Nothing is known of this picture.
     pub(crate) const INVALID: u32 = 0;
     pub(crate) const IN_PROGRESS: u32 = 1;
-    pub(crate) const SUCCESS: u32 = 2;
     /// This and above: the picture is damaged, concealed or not.
     pub(crate) const ERROR: u32 = 8;
 }

@@ -240,9 +240,9 @@ impl<G: Ground> Chip<G> {
     /// `picture` is what the parser handed to its callback, and this is within that callback.
     pub(super) unsafe fn decode(&mut self, picture: *mut CUVIDPICPARAMS) -> Result<(), Error> {
         // SAFETY: the caller promises a structure that is whole; a field is copied out.
-        let index = unsafe { (&raw const (*picture).CurrPicIdx).read() };
+        let index = unsafe { (*picture).CurrPicIdx };
         // SAFETY: as above.
-        let bytes = unsafe { (&raw const (*picture).nBitstreamDataLen).read() };
+        let bytes = unsafe { (*picture).nBitstreamDataLen };
         let Some((raw, surfaces)) = self.engine.as_ref().map(|e| (e.raw, e.shape.surfaces)) else {
             return Err(damaged(code::MISSING));
         };

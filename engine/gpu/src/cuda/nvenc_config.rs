@@ -377,11 +377,13 @@ mod tests {
                 ..SHAPE
             };
             let out = configure(wild(), codec, &Config::default(), shape);
-            // SAFETY: the variant that was configured.
-            let vui = match codec {
-                Codec::H265 => unsafe { out.encodeCodecConfig.hevcConfig.hevcVUIParameters },
+            let coded = &out.encodeCodecConfig;
+            let vui = if codec == Codec::H265 {
+                // SAFETY: the variant that was configured.
+                unsafe { coded.hevcConfig.hevcVUIParameters }
+            } else {
                 // SAFETY: as above.
-                _ => unsafe { out.encodeCodecConfig.h264Config.h264VUIParameters },
+                unsafe { coded.h264Config.h264VUIParameters }
             };
             (
                 vui.videoSignalTypePresentFlag,
