@@ -177,7 +177,7 @@ impl Checker {
         let mut key = false;
         // Set again at the end of a unit without error: until then the parser may have missed a set of this one.
         let unseen = std::mem::replace(&mut self.sets_unseen, true);
-        for nal in nal::units(data) {
+        for nal in nal::units(data).map(trimmed).filter(|nal| !nal.is_empty()) {
             match self.look(nal)? {
                 Seen::Ignored => continue,
                 Seen::Set { changed: differs } => {
@@ -271,6 +271,16 @@ impl<T> Kept<T> {
             info,
         }
     }
+}
+
+/// Without the zeros that may follow a NAL unit and are no part of it: its last byte is none (clause 7.4.1). So a set is the same
+/// set whatever length the next start code has.
+fn trimmed(nal: &[u8]) -> &[u8] {
+    let end = nal
+        .iter()
+        .rposition(|&byte| byte != 0)
+        .map_or(0, |at| at + 1);
+    &nal[..end]
 }
 
 fn append(nal: &[u8], out: &mut Vec<u8>) {

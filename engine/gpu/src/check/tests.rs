@@ -29,7 +29,7 @@ pub(crate) fn units(name: &str) -> Vec<Vec<u8>> {
     let data = std::fs::read(path).unwrap();
     let mut units: Vec<Vec<u8>> = vec![Vec::new()];
     let mut has_slice = false;
-    for nal in nal::units(&data) {
+    for nal in nal::units(&data).map(trimmed) {
         let (slice, first) = if name.ends_with("h265") {
             (nal[0] >> 1 & 0x3f < 32, nal[2] & 0x80 != 0)
         } else {
@@ -109,6 +109,31 @@ fn only_parameter_sets_and_slices_pass() {
             extras.iter().for_each(|extra| append(extra, &mut noisy));
             assert_eq!(checker.admit(&noisy).unwrap().data, unit, "{name}");
         }
+    }
+}
+
+#[test]
+fn a_set_is_the_same_whatever_zeros_follow_it() {
+    for (name, codec) in STREAMS {
+        let all = units(name);
+        let mut padded = Vec::new();
+        for nal in nal::units(&all[0]) {
+            append(nal, &mut padded);
+            padded.extend([0; 3]);
+        }
+        let mut checker = Checker::new(codec, LIMITS);
+        assert_eq!(checker.admit(&padded).unwrap().data, all[0], "{name}");
+        // Not taken for a change, which only a key picture may bring.
+        let first_slice = nal::units(&all[0])
+            .take_while(|nal| match codec {
+                Codec::H265 => nal[0] >> 1 & 0x3f >= 32,
+                _ => nal::kind(nal) >= nal::SPS,
+            })
+            .map(|nal| nal.len() + 3)
+            .sum::<usize>();
+        assert!(first_slice > 0);
+        let repeated = [all[0][..first_slice].to_vec(), all[1].clone()].concat();
+        assert!(checker.admit(&repeated).is_ok(), "{name}");
     }
 }
 
