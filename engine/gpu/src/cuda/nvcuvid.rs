@@ -133,9 +133,7 @@ impl Nvcuvid {
 pub(super) fn open(engine: &str, name: &str) -> Result<libloading::Library, String> {
     // SAFETY: opening a library of the driver runs its initialisers, which any process may.
     unsafe { libloading::Library::new(name) }.map_err(|error| {
-        // The loader's own words are a level down.
-        let reason = std::error::Error::source(&error)
-            .map_or_else(|| error.to_string(), |source| source.to_string());
+        let reason = error.to_string();
         if reason.starts_with(name) && reason.contains("No such file") {
             format!("no {engine} library ({name} not found)")
         } else {

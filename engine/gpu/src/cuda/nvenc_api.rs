@@ -112,13 +112,13 @@ impl Nvenc {
         // SAFETY: the type is that which NVIDIA's header gives the function of this name, its result read as a number.
         let ask = unsafe {
             library
-                .get::<unsafe extern "C" fn(*mut u32) -> Code>("NvEncodeAPIGetMaxSupportedVersion")
+                .get::<unsafe extern "C" fn(*mut u32) -> Code>(b"NvEncodeAPIGetMaxSupportedVersion")
         };
         let ask = *ask.map_err(|_| lacks("NvEncodeAPIGetMaxSupportedVersion"))?;
         // SAFETY: as above.
         let make = unsafe {
             library.get::<unsafe extern "C" fn(*mut sys::NV_ENCODE_API_FUNCTION_LIST) -> Code>(
-                "NvEncodeAPICreateInstance",
+                b"NvEncodeAPICreateInstance",
             )
         };
         let make = *make.map_err(|_| lacks("NvEncodeAPICreateInstance"))?;
