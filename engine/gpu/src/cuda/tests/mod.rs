@@ -100,7 +100,9 @@ fn a_batch_of_everything_is_what_the_reference_gives() {
         drop(inputs);
         let _other = uploaded(&backend, &noise(320, 180, 99));
         for ((step, frame), output) in cases.iter().zip(&outputs) {
-            let Step::Filter(filter) = step;
+            let Step::Filter(filter) = step else {
+                panic!("every case is a filter: {step:?}");
+            };
             let expected = filtered(*filter, frame);
             let got = downloaded(&backend, output);
             assert!(
