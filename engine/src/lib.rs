@@ -43,6 +43,10 @@ pub use metrics::Metrics;
 const MAILBOX_MAX: usize = 8192;
 /// How long a shard may take to start, and to answer a question.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long stopping waits for lanes to come out of the device calls that they are in.
+const LANE_FAREWELL: Duration = Duration::from_secs(5);
+/// How often it looks.
+const LANE_LOOK: Duration = Duration::from_millis(1);
 /// How often a drain looks whether it is over.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
@@ -161,8 +165,20 @@ impl Running {
             }
         }
         self.lanes.stop();
-        for thread in threads.lanes {
-            let _ = thread.join();
+        let until = Instant::now() + LANE_FAREWELL;
+        for (lane, thread) in threads.lanes.into_iter().enumerate() {
+            while !thread.is_finished() && Instant::now() < until {
+                std::thread::sleep(LANE_LOOK);
+            }
+            if thread.is_finished() {
+                let _ = thread.join();
+            } else {
+                // A thread cannot be ended from outside, and this one would be waited for in vain.
+                tracing::error!(
+                    lane,
+                    "a lane is stuck in a device call and is left behind; only the end of the process ends it"
+                );
+            }
         }
     }
 }
@@ -228,7 +244,8 @@ impl Handle {
         }
     }
 
-    /// Stops every shard and lane now. Blocks the calling thread until their threads have ended.
+    /// Stops every shard and lane now. Blocks the calling thread until their threads have ended, for a lane that hangs in its
+    /// device a few seconds at most.
     pub fn stop(&self) {
         self.0.stop();
     }

@@ -144,7 +144,7 @@ fn a_lane_that_hangs_is_named_and_its_session_does_not_hang_with_it() {
     let faults = stub.faults();
     let world = World::own(|config| {
         config.device = Device::Stub(stub);
-        config.limits.lane_call = ms(400);
+        config.limits.lane_call = ms(800);
     });
     let clip = Clip::no_audio();
     let mut live = Live::open(&world, EDGES);
@@ -201,4 +201,24 @@ fn a_device_that_is_not_there_is_no_start() {
             || why.contains("there is no cuda:4711: the driver lists "),
         "{why}"
     );
+}
+
+#[test]
+fn a_lane_that_hangs_does_not_keep_the_engine_from_stopping() {
+    let stub = Stub::default();
+    let faults = stub.faults();
+    let world = World::own(|config| config.device = Device::Stub(stub));
+    let clip = Clip::no_audio();
+    let mut live = Live::open(&world, EDGES);
+    faults.hang(Point::Process, Duration::from_secs(120));
+    live.publish([clip.frame(0), clip.frame(1), clip.frame(2)]);
+    eventually("it hangs", || {
+        world.handle.lanes()[0]
+            .in_call
+            .is_some_and(|time| time > ms(200))
+    });
+    let began = Instant::now();
+    world.handle.stop();
+    println!("stopped after {:.1?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(12));
 }

@@ -245,6 +245,7 @@ impl Backend for Opened {
                 step: "decoder",
             });
         }
+        self.0.call(Point::Decoder)?;
         Ok(Box::new(Decoder::new(&self.0, codec, config)?))
     }
 
@@ -260,6 +261,7 @@ impl Backend for Opened {
         codec: Codec,
         config: encode::Config,
     ) -> Result<Box<dyn Encode<Surface>>, Unavailable> {
+        self.0.call(Point::Encoder)?;
         Ok(Box::new(Encoder {
             inner: Cpu.encoder(codec, config)?,
             done_at: VecDeque::new(),

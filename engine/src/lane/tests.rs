@@ -113,6 +113,8 @@ struct Client {
 struct Seen {
     /// Timestamps, counted in pictures from the first.
     frames: Vec<i64>,
+    /// When each was queued, and when it was encoded.
+    times: Vec<(Instant, Instant)>,
     spent: usize,
     dropped: usize,
     damaged: usize,
@@ -156,8 +158,9 @@ impl Client {
         loop {
             while let Some(outcome) = self.results.pop() {
                 match outcome {
-                    Outcome::Frame { pts, .. } => {
+                    Outcome::Frame { pts, stamps, .. } => {
                         seen.frames.push((pts - self.first_pts) / TICKS);
+                        seen.times.push((stamps.queued, stamps.encoded));
                     }
                     Outcome::Spent(_) => seen.spent += 1,
                     Outcome::Dropped => seen.dropped += 1,

@@ -13,6 +13,10 @@ pub enum Point {
     Open,
     /// Making a surface.
     Surface,
+    /// Making a decoder.
+    Decoder,
+    /// Making an encoder.
+    Encoder,
     /// Handing a unit to a decoder.
     DecodeSubmit,
     /// Waiting for a decoder's pictures.

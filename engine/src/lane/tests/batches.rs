@@ -90,17 +90,27 @@ fn a_long_queue_delays_only_its_own_session() {
         let (mut greedy, mut modest) = (rig.client(), rig.client());
         let (mut much, mut little) = (Seen::default(), Seen::default());
         greedy.send(100);
-        greedy.see(&mut much, |seen| seen.spent >= 3);
+        greedy.see(&mut much, |seen| seen.frames.len() >= 3);
         for n in 1..=5 {
-            let before = much.spent;
             modest.send(1);
             modest.see(&mut little, |seen| seen.frames.len() == n);
-            greedy.see(&mut much, |_| true);
-            let between = much.spent - before;
-            // One was under way, one had its turn first, and one more may have begun before the test looked.
-            assert!(between <= 4, "{between} of the other's units went first");
         }
-        assert!(much.spent < 100, "the queue was still long");
+        let done = much.frames.len();
+        assert!(done < 50, "the queue was still long: {done}");
+        greedy.see(&mut much, |seen| seen.frames.len() == 100);
+        let mut between: Vec<_> = little
+            .times
+            .iter()
+            .map(|&(queued, encoded)| {
+                let is_between = |at: &Instant| (queued..encoded).contains(at);
+                let others = much.times.iter().map(|(_, encoded)| encoded);
+                others.filter(|at| is_between(at)).count()
+            })
+            .collect();
+        between.sort_unstable();
+        println!("{between:?} of the other's frames went first");
+        // One is under way, one may have its turn first. The median, since the test's thread may be held up between stamp and ring.
+        assert!(between[2] <= 3, "{between:?}");
     }
 }
 

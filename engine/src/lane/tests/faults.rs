@@ -10,6 +10,7 @@ use crate::lane::LaneState;
 fn a_fault_of_one_session_ends_that_session() {
     for (point, fault) in [
         (Point::Surface, FULL),
+        (Point::Decoder, FULL),
         (Point::DecodeSubmit, FAILED),
         (Point::DecodeCollect, FAILED),
         (Point::EncodeSubmit, FULL),
@@ -205,9 +206,9 @@ fn a_lane_that_waits_for_its_device_can_be_stopped() {
 
 #[test]
 fn a_lane_that_hangs_is_seen_and_gets_nothing_new() {
-    let rig = Rig::start(&stub(2, ms(0)), 2, |limits| limits.lane_call = ms(150));
+    let rig = Rig::start(&stub(2, ms(0)), 2, |limits| limits.lane_call = ms(400));
     let mut unlucky = rig.client();
-    rig.faults.hang(Point::Process, ms(1500));
+    rig.faults.hang(Point::Process, ms(2500));
     unlucky.send(1);
     eventually("it is seen", || rig.lanes.stuck() == 1);
     assert_eq!(rig.report(0).state, LaneState::Stuck);
@@ -232,9 +233,9 @@ fn a_lane_that_hangs_is_seen_and_gets_nothing_new() {
 
 #[test]
 fn when_every_lane_hangs_the_refusal_says_so() {
-    let rig = Rig::start(&stub(2, ms(0)), 1, |limits| limits.lane_call = ms(100));
+    let rig = Rig::start(&stub(2, ms(0)), 1, |limits| limits.lane_call = ms(300));
     let mut unlucky = rig.client();
-    rig.faults.hang(Point::DecodeSubmit, ms(700));
+    rig.faults.hang(Point::DecodeSubmit, ms(1200));
     unlucky.send(1);
     eventually("it is seen", || rig.lanes.stuck() == 1);
     let refused = rig.try_client().err();
@@ -248,20 +249,11 @@ fn when_every_lane_hangs_the_refusal_says_so() {
 /// An encoder that is not to be had is known before any input has come.
 #[test]
 fn a_session_that_finds_no_encoder_is_told_at_once() {
-    let stub = Stub::new(Settings {
-        surfaces_max: gpu::stub::DECODER_SURFACES + gpu::stub::ENCODER_SURFACES,
-        surface_bytes: 1 << 24,
-        ..Settings::default()
-    });
-    let rig = Rig::start(&stub, 1, |_| {});
-    let mut failures = Vec::new();
-    let mut clients = Vec::new();
-    for _ in 0..6 {
-        clients.push(rig.client());
-    }
-    for client in &clients[5..] {
-        failures.push(client.see_failure());
-    }
-    assert_eq!(failures, [FULL.to_string()]);
-    assert_eq!(stub.surfaces(), 5 * gpu::stub::ENCODER_SURFACES);
+    let rig = Rig::start(&stub(2, ms(0)), 1, |_| {});
+    rig.faults.fail_next(Point::Encoder, FULL);
+    let unlucky = rig.client();
+    assert_eq!(unlucky.see_failure(), FULL.to_string());
+    let mut next = rig.client();
+    next.send(3);
+    next.assert_whole();
 }

@@ -54,7 +54,7 @@ fn room_follows_what_is_measured() {
         "6 ms for 3072 pixels at least"
     );
     // Twenty pictures a second of 6 ms and more, give or take a busy machine.
-    assert!((80..900).contains(&report.utilisation_permille));
+    assert!((80..3000).contains(&report.utilisation_permille));
     // Pixels that cost so much are not to be had by 1280x720 at 30.
     assert_eq!(rig.try_client().err(), Some(Refusal::Full("lane time")));
 }
