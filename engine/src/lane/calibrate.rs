@@ -1,7 +1,7 @@
 //! What a picture costs on a lane, before any session has come: a small clip is taken through all steps.
 //!
 //! The clip is made once a process, by the CPU's encoder: a device can only encode what it has decoded, so the first bytes have to
-//! come from elsewhere. It is 1280×720, moving and noisy, so that neither codec has an easy time; what a session's pictures cost
+//! come from elsewhere. It is 1280×720, moving and a little noisy, as a camera's pictures are; what a session's pictures cost
 //! takes over as they are measured.
 
 use std::sync::OnceLock;
@@ -15,6 +15,7 @@ use super::stats::Board;
 
 const WIDTH: usize = 1280;
 const HEIGHT: usize = 720;
+pub(super) const PIXELS: u64 = (WIDTH * HEIGHT) as u64;
 /// Pictures of the clip; after the last the first, a key picture, comes again.
 const PICTURES: usize = 4;
 /// As many as tell enough, should the time allow more.
@@ -159,17 +160,22 @@ fn make() -> Result<Vec<Vec<u8>>, String> {
     Ok(clip)
 }
 
-/// Stripes that move, under noise.
+/// Soft stripes that move, under the noise of a camera: two bits of it, in luma.
 fn draw(frame: &mut Frame, n: usize) {
     let mut chance = 0x9e37_79b9_u32 ^ n as u32;
-    for plane in &mut frame.planes_mut() {
+    let [luma, blue, red] = &mut frame.planes_mut();
+    for (y, row) in luma.rows_mut().enumerate() {
+        for (x, pixel) in row.iter_mut().enumerate() {
+            // A linear congruential generator (Numerical Recipes' constants): noise enough.
+            chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let slope = (x + 3 * n + y / 2) % 256;
+            let wave = slope.min(255 - slope);
+            *pixel = (48 + wave + (chance >> 30) as usize) as u8;
+        }
+    }
+    for plane in [blue, red] {
         for (y, row) in plane.rows_mut().enumerate() {
-            for (x, pixel) in row.iter_mut().enumerate() {
-                // A linear congruential generator (Numerical Recipes' constants): noise enough.
-                chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                let stripe = ((x + 7 * n) / 16 + y / 16) % 8 * 24;
-                *pixel = (32 + stripe + (chance >> 28) as usize) as u8;
-            }
+            row.fill((96 + (y + n) / 8 % 64) as u8);
         }
     }
 }
@@ -186,7 +192,7 @@ mod tests {
         let time = Duration::from_millis(100);
         let measured = run(&Cpu, &mut processor, &Board::new(), time).ok().unwrap();
         let cost = measured.cost.ps().unwrap();
-        println!("{} us a picture of 1280x720", cost * 921_600 / 1_000_000);
+        println!("{} us a picture of 1280x720", cost * PIXELS / 1_000_000);
         // A tenth of a millisecond to a second a picture: any machine that this runs on.
         assert!((100..1_100_000).contains(&cost), "{cost}");
         assert_eq!(measured.session_bytes, 0);

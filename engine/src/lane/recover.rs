@@ -152,6 +152,11 @@ impl<'a, O: Open> Opener<'a, O> {
             match calibrated {
                 Ok(measured) => {
                     *cost = measured.cost;
+                    tracing::info!(
+                        device = self.device.name(),
+                        picture_us = cost.ps().unwrap_or(0) * calibrate::PIXELS / 1_000_000,
+                        "calibrated: lane time of a 1280x720 picture, edges included"
+                    );
                     board
                         .session_bytes
                         .store(measured.session_bytes, Ordering::Relaxed);
