@@ -3,7 +3,7 @@
 //! ```text
 //!   utilisation = rate [pixels a second, of all sessions] x cost [lane time a pixel]        refused over the ceiling
 //!                        |                                     |
-//!   each session: measured, until then 1280x720 at 30          decode + step + encode, a moving average; calibrated at the start
+//!   each session: measured, until then 640x480 at 30           decode + step + encode, a moving average; calibrated at the start
 //! ```
 //!
 //! Invariants:
@@ -16,10 +16,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Pixels a second that a session is taken to have until they are measured.
-pub(super) const ASSUMED_PIXELS_PER_S: u64 = 1280 * 720 * 30;
-/// Picoseconds of lane time a pixel, where nothing was measured: a quarter of a lane for the session above.
-pub(super) const ASSUMED_COST_PS: u64 = 1_000_000_000_000 / 4 / ASSUMED_PIXELS_PER_S;
+/// Pixels a second that a session is taken to have until its first picture: a little more than the 512x512 of most real-time
+/// models. A larger guess would refuse a dozen small sessions that start together, a smaller one let in large ones that a lane
+/// cannot carry; either way it is put right by the first picture, within a second as a rule.
+pub(super) const ASSUMED_PIXELS_PER_S: u64 = 640 * 480 * ASSUMED_PICTURES_PER_S;
+/// Pictures a second, until a second of them was counted.
+const ASSUMED_PICTURES_PER_S: u64 = 30;
+/// Picoseconds of lane time a pixel, where nothing was measured: a quarter of a lane for 1280x720 at 30.
+pub(super) const ASSUMED_COST_PS: u64 = 1_000_000_000_000 / 4 / (1280 * 720 * 30);
 /// The most pictures a second that count. What sends faster gets its turns like others and keeps nobody out.
 const PICTURES_PER_S_MAX: f64 = 60.0;
 /// How long pictures are counted for one measurement.
@@ -249,11 +253,11 @@ impl Pace {
         }
     }
 
-    /// Notes a picture; gives the new measurement when a window is full.
+    /// Notes a picture; gives the new measurement when a window is full, and one by its size alone at the first picture.
     pub(super) fn note(&mut self, now: Instant, pixels: u64) -> Option<u64> {
         let Some(since) = self.since else {
             self.since = Some(now);
-            return None;
+            return Some(pixels * ASSUMED_PICTURES_PER_S);
         };
         self.pictures += 1;
         self.pixels += pixels;
@@ -278,14 +282,15 @@ mod tests {
     const CEILING: u64 = 850;
 
     #[test]
-    fn what_nothing_is_known_of_takes_a_quarter() {
-        assert_eq!(permille(ASSUMED_PIXELS_PER_S, ASSUMED_COST_PS), 249);
+    fn what_nothing_is_known_of_takes_a_twelfth() {
+        assert_eq!(permille(ASSUMED_PIXELS_PER_S, ASSUMED_COST_PS), 83);
+        assert_eq!(permille(1280 * 720 * 30, ASSUMED_COST_PS), 249);
     }
 
     #[test]
     fn a_lane_fills_to_its_ceiling_and_has_room_again() {
         let demand = Arc::new(Demand::default());
-        let take = || demand.take_seat(ASSUMED_COST_PS, CEILING);
+        let take = || demand.take_seat(3 * ASSUMED_COST_PS, CEILING);
         let seats: Vec<_> = std::iter::from_fn(take).collect();
         assert_eq!(seats.len(), 3, "a fourth would be 99.6 %");
         seats[0].leave();
@@ -293,10 +298,10 @@ mod tests {
         assert!(take().is_some());
         assert!(take().is_none());
         // Smaller than was assumed: that makes room.
-        seats[1].measured(640 * 360 * 30);
+        seats[1].measured(320 * 180 * 30);
         assert_eq!(
             demand.pixels_per_s(),
-            2 * ASSUMED_PIXELS_PER_S + 640 * 360 * 30
+            2 * ASSUMED_PIXELS_PER_S + 320 * 180 * 30
         );
         assert!(take().is_some());
     }
@@ -358,7 +363,8 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_measured_second_by_second() {
+    fn a_session_is_measured_by_its_first_picture_and_then_second_by_second() {
+        const HD: u64 = 1280 * 720 * 30;
         let mut pace = Pace::new();
         let began = Instant::now();
         let mut measured = Vec::new();
@@ -366,7 +372,7 @@ mod tests {
             let now = began + Duration::from_millis(n * 1000 / 30);
             measured.extend(pace.note(now, 1280 * 720));
         }
-        assert_eq!(measured, [ASSUMED_PIXELS_PER_S; 3]);
+        assert_eq!(measured, [HD; 4]);
         // A burst counts as sixty a second at most.
         let began = began + Duration::from_secs(3);
         let mut measured = Vec::new();
@@ -375,7 +381,7 @@ mod tests {
             measured.extend(pace.note(now, 1280 * 720));
         }
         let last = *measured.last().unwrap();
-        assert!(last <= 2 * ASSUMED_PIXELS_PER_S, "{last}");
+        assert!(last <= 2 * HD, "{last}");
     }
 
     #[test]
