@@ -70,6 +70,8 @@ impl fmt::Display for Chosen {
 pub(crate) struct DeviceChoice {
     pub(crate) wanted: Wanted,
     pub(crate) chosen: Chosen,
+    /// Whether the device both decodes and encodes what sessions are made of, so that the CPU has no step to do.
+    pub(crate) does_all_steps: bool,
     /// For the start-up report: first which device and why, then what does which step.
     pub(crate) lines: Vec<String>,
 }
@@ -92,6 +94,12 @@ impl DeviceChoice {
         Ok(Self {
             wanted,
             chosen,
+            does_all_steps: device.is_some_and(|device| {
+                let steps = steps(device);
+                [steps.decode, steps.encode]
+                    .iter()
+                    .all(|step| *step == device.id)
+            }),
             lines,
         })
     }
@@ -327,6 +335,7 @@ pub(crate) mod tests {
 
         let choice = DeviceChoice::make(Wanted::Auto, &rich()).unwrap();
         assert_eq!(choice.chosen, Chosen::Cuda(0));
+        assert!(!choice.does_all_steps, "an H200 has no NVENC");
         assert_eq!(
             choice.lines,
             [

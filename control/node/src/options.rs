@@ -58,7 +58,7 @@ pub(crate) struct Options {
     )]
     pub(crate) cores: Option<String>,
 
-    /// How many lanes process video beside the shards [default: one for every other CPU, at least 1]
+    /// How many lanes process video beside the shards [default: one for every other CPU, at least 1; one for a GPU that both decodes and encodes]
     #[arg(
         long,
         value_name = "N",
@@ -118,7 +118,16 @@ pub(crate) struct Options {
           num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) trickle_changefeed: Option<bool>,
 
-    /// Live sessions at once; one more is answered 503 [default: 256]
+    /// How busy a lane may be, in percent of its time, and still take a session; over it, 503 [default: 85]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        env = "MILLSTREAM_LANE_PERCENT",
+        help_heading = "Limits"
+    )]
+    pub(crate) lane_percent: Option<u32>,
+
+    /// Live sessions at once, whatever the lanes could do; one more is answered 503 [default: 256]
     #[arg(
         long,
         value_name = "N",
@@ -217,6 +226,7 @@ impl Options {
             trickle_autocreate: self.trickle_autocreate.or(other.trickle_autocreate),
             trickle_owner_delete: self.trickle_owner_delete.or(other.trickle_owner_delete),
             trickle_changefeed: self.trickle_changefeed.or(other.trickle_changefeed),
+            lane_percent: self.lane_percent.or(other.lane_percent),
             max_sessions: self.max_sessions.or(other.max_sessions),
             session_idle: self.session_idle.or(other.session_idle),
             max_connections: self.max_connections.or(other.max_connections),
@@ -310,6 +320,7 @@ mod tests {
             trickle_autocreate: Some(true),
             trickle_owner_delete: Some(true),
             trickle_changefeed: Some(true),
+            lane_percent: Some(1),
             max_sessions: Some(1),
             session_idle: Some(1),
             max_connections: Some(1),

@@ -113,12 +113,14 @@ impl Plan {
                 ));
             }
         };
-        let placement = Placement::new(&machine.cpus, options.cores.as_deref(), options.lanes)
-            .map_err(|why| Failure::usage("the CPUs cannot be shared out like that", why))?;
         let wanted = options.device.as_deref().map_or(Ok(Wanted::Auto), |text| {
             Wanted::parse(text).map_err(|why| bad("device", text, why))
         })?;
         let device = DeviceChoice::make(wanted, &machine.devices)?;
+        // Lanes on one device take turns there: more than one is for what is left to the CPU.
+        let lanes = options.lanes.or(device.does_all_steps.then_some(1));
+        let placement = Placement::new(&machine.cpus, options.cores.as_deref(), lanes)
+            .map_err(|why| Failure::usage("the CPUs cannot be shared out like that", why))?;
         let data_dir = options
             .data_dir
             .or_else(|| data_dir(machine))
@@ -135,6 +137,14 @@ impl Plan {
         let usual = Limits::default();
         let connections_asked = options.max_connections.is_some();
         let limits = Limits {
+            lane_percent: match options.lane_percent {
+                None => usual.lane_percent,
+                Some(percent @ 1..=1000) => percent,
+                Some(other) => {
+                    let why = "it can be 1 to 1000; over 100, sessions that come late share what there is";
+                    return Err(bad("lane-percent", &other.to_string(), why.to_owned()));
+                }
+            },
             sessions: at_least_one("max-sessions", options.max_sessions)?.unwrap_or(usual.sessions),
             session_idle: seconds("session-idle", options.session_idle, 1)?
                 .unwrap_or(usual.session_idle),
@@ -197,6 +207,7 @@ impl Plan {
             trickle_autocreate: Some(self.autocreate),
             trickle_owner_delete: Some(self.owner_delete),
             trickle_changefeed: Some(self.changefeed),
+            lane_percent: Some(self.limits.lane_percent),
             max_sessions: Some(self.limits.sessions),
             session_idle: Some(self.limits.session_idle.as_secs()),
             max_connections: Some(self.limits.connections * shards),
@@ -410,6 +421,7 @@ pub(crate) mod tests {
             ),
             ("cores = \"9\"", "CPU 9 is not among those"),
             ("lanes = 0", "0 lanes"),
+            ("lane-percent = 0", "lane-percent `0` is not understood"),
             ("device = \"gpu\"", "device `gpu` is not understood"),
             ("device = \"cuda:0\"", "device `cuda:0` cannot be used"),
             (
