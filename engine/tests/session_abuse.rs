@@ -24,9 +24,10 @@ const IDLE_CONNECTIONS: usize = 2_000;
 const STOPPED_READERS: usize = 8;
 const PAGE_BYTES: usize = 64 << 20;
 
-/// In a debug build, with the abusers on the same cores.
-const RELAY_P99_MAX: Duration = Duration::from_millis(150);
-const SESSION_P99_MAX: Duration = Duration::from_millis(400);
+/// In a debug build, with the abusers on the same cores, and on a machine that may do other things: what is asserted is that
+/// nobody waits for the abusers. How long it takes is printed.
+const RELAY_P99_MAX: Duration = Duration::from_millis(500);
+const SESSION_P99_MAX: Duration = Duration::from_millis(1_000);
 
 /// When each piece was sent, and how long it took.
 type Latencies = Vec<(Instant, Duration)>;
