@@ -50,6 +50,10 @@ const PURE: &[&str] = &["trickle", "media", "ticket", "kernels"];
 /// What the control plane is made of, and the data plane never.
 const CONTROL_ONLY: &[&str] = &["tokio", "tonic", "prost", "alloy"];
 
+/// Roads to those that are a library's own affair: it brings a parser for files that we hand it, and nothing of ours speaks it.
+/// An ONNX file is a protobuf message, and tract reads it with prost.
+const OWN_AFFAIR: &[[&str; 2]] = &[["tract-onnx", "prost"]];
+
 /// Runtimes, loggers, chance and the operating system: what a pure crate must not reach, however indirectly.
 const IMPURE: &[&str] = &[
     "async-std",
@@ -407,6 +411,16 @@ fn reached<'a>(
     banned: &[&str],
 ) -> Vec<String> {
     from.flat_map(|name| graph.roads(name, banned))
+        .filter(|road| {
+            let last: Vec<_> = road
+                .iter()
+                .rev()
+                .take(2)
+                .rev()
+                .map(|step| name_of(step))
+                .collect();
+            !OWN_AFFAIR.iter().any(|own| last == own)
+        })
         .map(|road| {
             format!(
                 "{}: turn off the feature, or take the dependency out",
@@ -414,6 +428,11 @@ fn reached<'a>(
             )
         })
         .collect()
+}
+
+/// Of `prost 0.11.9`.
+fn name_of(step: &str) -> &str {
+    step.split(' ').next().unwrap_or(step)
 }
 
 fn verdict(rule: &str, faults: &[String]) {
