@@ -71,6 +71,12 @@ pub trait Backend: 'static {
 
     /// What it has done and holds, since it was opened. Cheap, and waits for nothing.
     fn usage(&self) -> Usage;
+
+    /// What came up while it ran and an operator should know, each once, the earliest first: a step that runs elsewhere than
+    /// [`Backend::name`] says, and why. It grows and never shrinks, to some tens at most.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// How many pictures are worth doing at once, and how long the first may wait for others.

@@ -63,6 +63,11 @@ calls! {
     device_get_pci_bus_id = "cuDeviceGetPCIBusId"(*mut c_char, c_int, CUdevice);
     device_total_mem = "cuDeviceTotalMem_v2"(*mut usize, CUdevice);
 
+    device_primary_ctx_set_flags = "cuDevicePrimaryCtxSetFlags_v2"(CUdevice, c_uint);
+    device_primary_ctx_retain = "cuDevicePrimaryCtxRetain"(*mut CUcontext, CUdevice);
+    device_primary_ctx_release = "cuDevicePrimaryCtxRelease_v2"(CUdevice);
+    device_primary_ctx_reset = "cuDevicePrimaryCtxReset_v2"(CUdevice);
+
     ctx_create = "cuCtxCreate_v2"(*mut CUcontext, c_uint, CUdevice);
     ctx_destroy = "cuCtxDestroy_v2"(CUcontext);
     ctx_set_current = "cuCtxSetCurrent"(CUcontext);
@@ -84,6 +89,7 @@ calls! {
     mem_host_unregister = "cuMemHostUnregister"(*mut c_void);
     memcpy_htod_async = "cuMemcpyHtoDAsync_v2"(CUdeviceptr, *const c_void, usize, CUstream);
     memcpy_dtoh_async = "cuMemcpyDtoHAsync_v2"(*mut c_void, CUdeviceptr, usize, CUstream);
+    memcpy_peer_async = "cuMemcpyPeerAsync"(CUdeviceptr, CUcontext, CUdeviceptr, CUcontext, usize, CUstream);
     memcpy_2d_async = "cuMemcpy2DAsync_v2"(*const sys::CUDA_MEMCPY2D_st, CUstream);
 
     module_load_data = "cuModuleLoadDataEx"(*mut CUmodule, *const c_void, c_uint, *mut c_uint, *mut *mut c_void);

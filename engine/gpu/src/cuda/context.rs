@@ -28,10 +28,11 @@ use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use cudarc::driver::sys::{CUcontext, CUctx_flags};
+use cudarc::driver::sys::{CUcontext, CUctx_flags, CUdevice};
 
 use super::calls::{Calls, Status};
 use super::driver::Driver;
+use super::status;
 use crate::fault::Fault;
 
 /// A context on a device. Clones are the same context; it is destroyed when the last goes.
@@ -42,11 +43,23 @@ struct Inner {
     driver: &'static Driver,
     raw: CUcontext,
     ordinal: u32,
+    end: End,
     /// What it was lost by.
     lost: Cell<Option<Fault>>,
     /// What is dropped after the context is.
     buried: RefCell<Vec<Box<dyn Any>>>,
 }
+
+/// How a context is given back.
+enum End {
+    /// It is ours alone.
+    Destroy,
+    /// It is the primary one of this device, and lives on while others have it.
+    Release(CUdevice),
+}
+
+/// A thread that waits within the driver sleeps: lanes share cores with shards.
+const FLAGS: u32 = CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
 
 impl Context {
     /// Makes a context on a device of this machine, in the driver's order.
@@ -57,23 +70,60 @@ impl Context {
         let calls = &driver.calls;
         let device = driver.device(ordinal)?;
         let mut raw: CUcontext = std::ptr::null_mut();
-        // A thread that waits within the driver sleeps: lanes share cores with shards.
-        let flags = CUctx_flags::CU_CTX_SCHED_BLOCKING_SYNC as u32;
         // SAFETY: it writes one handle to a place that is one.
-        let created = unsafe { (calls.ctx_create)(&mut raw, flags, device) };
+        let created = unsafe { (calls.ctx_create)(&mut raw, FLAGS, device) };
         driver.check("cuCtxCreate", created)?;
-        let context = Self(Rc::new(Inner {
-            driver,
-            raw,
-            ordinal,
-            lost: Cell::new(None),
-            buried: RefCell::default(),
-        }));
+        let context = Self::of(driver, raw, ordinal, End::Destroy);
         let mut popped: CUcontext = std::ptr::null_mut();
         // SAFETY: it writes one handle to a place that is one. What it takes off the thread's stack is what was just put there.
         let off = unsafe { (calls.ctx_pop_current)(&mut popped) };
         context.check("cuCtxPopCurrent", off)?;
         Ok(context)
+    }
+
+    /// The primary context of a device, which libraries on the CUDA runtime work in. All of the process have the same one; it is
+    /// made when it is not there yet. What it was lost by is remembered by each of these for itself.
+    ///
+    /// # Errors
+    /// When the device has no room for it, or is not there.
+    pub(super) fn primary(driver: &'static Driver, ordinal: u32) -> Result<Self, Fault> {
+        let calls = &driver.calls;
+        let device = driver.device(ordinal)?;
+        // SAFETY: it takes two numbers and changes how waits on this device are made, for all of the process.
+        let set = unsafe { (calls.device_primary_ctx_set_flags)(device, FLAGS) };
+        if set != status::PRIMARY_CONTEXT_ACTIVE {
+            driver.check("cuDevicePrimaryCtxSetFlags", set)?;
+        }
+        let mut raw: CUcontext = std::ptr::null_mut();
+        // SAFETY: it writes one handle to a place that is one. The context is not put on the thread's stack.
+        let retained = unsafe { (calls.device_primary_ctx_retain)(&mut raw, device) };
+        driver.check("cuDevicePrimaryCtxRetain", retained)?;
+        Ok(Self::of(driver, raw, ordinal, End::Release(device)))
+    }
+
+    /// Destroys what is on the primary context of a device, whoever made it, so that the next to ask for it has a new one.
+    ///
+    /// # Safety
+    /// Nobody in the process uses anything of that context any more.
+    ///
+    /// # Errors
+    /// When the driver refuses.
+    pub(super) unsafe fn reset_primary(driver: &'static Driver, ordinal: u32) -> Result<(), Fault> {
+        let device = driver.device(ordinal)?;
+        // SAFETY: it takes a number; the rest is what the caller promises.
+        let reset = unsafe { (driver.calls.device_primary_ctx_reset)(device) };
+        driver.check("cuDevicePrimaryCtxReset", reset)
+    }
+
+    fn of(driver: &'static Driver, raw: CUcontext, ordinal: u32, end: End) -> Self {
+        Self(Rc::new(Inner {
+            driver,
+            raw,
+            ordinal,
+            end,
+            lost: Cell::new(None),
+            buried: RefCell::default(),
+        }))
     }
 
     /// Makes the context current on this thread, calls, and says what the status means.
@@ -161,6 +211,16 @@ impl Context {
         }
     }
 
+    /// The driver that it is of.
+    pub(super) fn driver(&self) -> &'static Driver {
+        self.0.driver
+    }
+
+    /// What it was lost by.
+    pub(super) fn lost_by(&self) -> Option<Fault> {
+        self.0.lost.get()
+    }
+
     fn calls(&self) -> &'static Calls {
         &self.0.driver.calls
     }
@@ -173,8 +233,13 @@ impl Drop for Inner {
             std::mem::forget(self.buried.take());
             return;
         }
-        // SAFETY: the handle came from cuCtxCreate and this is its only end; whatever was made on the context held it, so
-        // nothing of that is left. It need not be current.
-        let _ = unsafe { (self.driver.calls.ctx_destroy)(self.raw) };
+        let calls = &self.driver.calls;
+        let _ = match self.end {
+            // SAFETY: the handle came from cuCtxCreate and this is its only end; whatever was made on the context held it, so
+            // nothing of that is left. It need not be current.
+            End::Destroy => unsafe { (calls.ctx_destroy)(self.raw) },
+            // SAFETY: it was retained once for this and is released once; whatever we made on the context held it.
+            End::Release(device) => unsafe { (calls.device_primary_ctx_release)(device) },
+        };
     }
 }

@@ -202,3 +202,30 @@ pub(super) unsafe fn download(from: u64, to: &mut [u8], stream: &Stream) -> Resu
         unsafe { (calls.memcpy_dtoh_async)(to.as_mut_ptr().cast(), from, to.len(), stream.raw()) }
     })
 }
+
+/// Puts a copy between two contexts of one device into the stream, which is of either. Addresses mean nothing outside their
+/// context, so each comes with its own.
+///
+/// # Safety
+/// Both spans are of so many bytes at least; `from` is not written, and `to` not touched, by what the stream has not waited for
+/// and by what does not wait for the stream.
+pub(super) unsafe fn across(
+    (from, from_context): (u64, &Context),
+    (to, to_context): (u64, &Context),
+    bytes: usize,
+    stream: &Stream,
+) -> Result<(), Fault> {
+    stream.context().call("cuMemcpyPeerAsync", |calls| {
+        // SAFETY: the contexts are borrowed, so they live; the rest is what the caller promises.
+        unsafe {
+            (calls.memcpy_peer_async)(
+                to,
+                to_context.raw(),
+                from,
+                from_context.raw(),
+                bytes,
+                stream.raw(),
+            )
+        }
+    })
+}

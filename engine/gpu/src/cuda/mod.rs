@@ -14,6 +14,7 @@
 //! | `pool`, `surface`, `staging`, `nv12` | memory that is used again, pictures in it, and their way to the host and back |
 //! | `shared` | what all parts of one backend hold |
 //! | `launch`, `process` | kernels, and the works of a batch gathered by them |
+//! | `model`, `primary` | models as steps, and the context that their library works in |
 //! | `look`, `nvml` | what a probe is told, and how busy a device is |
 //! | `engines`, `host` | the chip's codec engines; codecs on the CPU where it has none |
 //! | `nvdec`, `nvdec_chip`, `nvdec_parser`, `nvdec_copy`, `nvcuvid` | decoding: a stream, its pictures, the driver's parser, the way out, the library |
@@ -24,8 +25,8 @@
 //! - A backend has one stream. What is put in later runs later, so memory is lent again without waiting, and a caller may
 //!   process and encode a picture before it is decoded.
 //! - Nothing waits without a deadline, but three calls of the driver that have none: making a context, compiling a kernel, and
-//!   asking for more device memory. The first two happen when a backend is opened. What protects from them is whoever watches
-//!   the lane.
+//!   asking for more device memory. The first two happen when a backend is opened. A fourth is a run of a model, which ONNX
+//!   Runtime ends with a wait. What protects from them is whoever watches the lane.
 //! - A call that fails says whose loss it is: [`Fault::is_lost`](crate::Fault::is_lost).
 
 mod calls;
@@ -35,6 +36,7 @@ mod engines;
 mod host;
 mod launch;
 mod memory;
+mod model;
 mod nv12;
 mod nvcuvid;
 mod nvdec;
@@ -46,6 +48,7 @@ mod nvenc_api;
 mod nvenc_config;
 mod nvenc_session;
 mod pool;
+mod primary;
 mod process;
 mod shared;
 mod staging;
@@ -239,7 +242,7 @@ impl Backend for CudaBackend {
     }
 
     fn processor(&self) -> Result<Box<dyn Process<Surface>>, Unavailable> {
-        Ok(Box::new(Processor::new(&self.shared, &self.kernels)))
+        Ok(Box::new(Processor::new(&self.shared, &self.kernels)?))
     }
 
     fn encoder(
@@ -255,6 +258,10 @@ impl Backend for CudaBackend {
 
     fn usage(&self) -> Usage {
         self.shared.usage()
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        self.shared.remarks()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Filters on the device: the works of a batch, gathered by the kernels that they need.
+//! Steps on the device: the works of a batch, gathered by the kernels that they need. Those that are models are in `model`.
 //!
 //! ```text
 //!   works      edges . blur . edges . passthrough . blur
@@ -15,6 +15,7 @@ use kernels::item::{self, ITEMS_MAX};
 use kernels::{Filter, Item, Kernel};
 
 use super::launch::{Kernels, Launch};
+use super::model::Models;
 use super::shared::{Shared, Stage};
 use super::surface::{DeviceLease, Surface};
 use crate::fault::Fault;
@@ -24,6 +25,7 @@ use crate::process::{Error, Process, Step, Work};
 pub(crate) struct Processor {
     shared: Shared,
     kernels: Rc<Kernels>,
+    pub(super) models: Models,
 }
 
 /// One picture's way through the kernels.
@@ -34,20 +36,23 @@ struct Planned {
 }
 
 impl Processor {
-    pub(crate) fn new(shared: &Shared, kernels: &Rc<Kernels>) -> Self {
-        Self {
+    /// # Errors
+    /// When the device has no room, or is lost.
+    pub(crate) fn new(shared: &Shared, kernels: &Rc<Kernels>) -> Result<Self, Fault> {
+        Ok(Self {
             shared: shared.clone(),
             kernels: Rc::clone(kernels),
-        }
+            models: Models::new(shared, kernels)?,
+        })
     }
 
     /// Gives the output its memory and says what is to be done; nothing for an empty picture, which gives an empty one.
     fn prepare(
         &self,
+        filter: Filter,
         work: &mut Work<'_, Surface>,
         scratch: &mut Vec<DeviceLease>,
     ) -> Result<Option<Planned>, Error> {
-        let filter = filter(work.step)?;
         let input = work.input;
         let Some(src) = input.nv12() else {
             work.output.clear();
@@ -82,8 +87,11 @@ impl Process<Surface> for Processor {
         // Given back at the end and lent again at once: what uses it next comes after these kernels in the stream.
         let mut scratch = Vec::new();
         let mut planned = Vec::with_capacity(batch.len());
-        for work in batch {
-            work.outcome = match self.prepare(work, &mut scratch) {
+        for work in batch.iter_mut() {
+            let Step::Filter(filter) = work.step else {
+                continue;
+            };
+            work.outcome = match self.prepare(*filter, work, &mut scratch) {
                 Ok(plan) => {
                     planned.extend(plan);
                     Ok(())
@@ -97,24 +105,10 @@ impl Process<Surface> for Processor {
         // launches go into; a block that goes back after this is used by later work of the same stream alone. Outputs are
         // borrowed for writing, so they are distinct and none is an input.
         unsafe { self.kernels.launch(&self.shared, &launches)? };
-        self.shared.measured(span)
-    }
-}
-
-/// The filter that a step is.
-///
-/// # Errors
-/// For a step of another kind.
-#[allow(
-    unreachable_patterns,
-    reason = "a kind of step that this does not know yet is refused and not mistaken"
-)]
-fn filter(step: &Step) -> Result<Filter, Error> {
-    match step {
-        Step::Filter(filter) => Ok(*filter),
-        other => Err(Error::Refused(format!(
-            "this build does not do {other:?} on a CUDA device"
-        ))),
+        let on_host = self.models.process(batch)?;
+        self.shared.measured(span)?;
+        // After the measure, which is of the device's time.
+        self.models.process_on_host(on_host)
     }
 }
 

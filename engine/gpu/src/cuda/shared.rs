@@ -24,6 +24,9 @@ const MEMORY_AGE_MAX: Duration = Duration::from_millis(250);
 /// Batches whose device time has not been read yet. Each is read when it is done, so there are a few.
 const SPANS_MAX: usize = 64;
 
+/// Remarks that are kept. Each model makes one at most.
+const REMARKS_MAX: usize = 64;
+
 /// What a backend's decoders, encoders and processor share. Clones are the same.
 #[derive(Clone)]
 pub(crate) struct Shared {
@@ -33,6 +36,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Rc<DevicePool>,
     pub(crate) staging: Rc<StagingPool>,
     pub(crate) counters: Rc<Counters>,
+    remarks: Rc<RefCell<Vec<String>>>,
     memory: Rc<Cell<Memory>>,
 }
 
@@ -94,6 +98,7 @@ impl Shared {
             stream,
             pool: Rc::new(pool),
             counters: Rc::default(),
+            remarks: Rc::default(),
             memory: Rc::new(Cell::new(memory)),
         })
     }
@@ -121,6 +126,19 @@ impl Shared {
         let (download, bytes) = staging::download(surface, &self.staging, &self.stream)?;
         add(&self.counters.from_device_bytes, bytes);
         Ok(download)
+    }
+
+    /// Keeps what an operator should know, once, while there is room for it.
+    pub(crate) fn remark(&self, text: String) {
+        let mut remarks = self.remarks.borrow_mut();
+        if remarks.len() < REMARKS_MAX && !remarks.contains(&text) {
+            remarks.push(text);
+        }
+    }
+
+    /// What was kept, in its order.
+    pub(crate) fn remarks(&self) -> Vec<String> {
+        self.remarks.borrow().clone()
     }
 
     /// Begins to measure what is put into the stream from here on. `None` when too many are being measured, which a device that

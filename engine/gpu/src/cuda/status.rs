@@ -12,6 +12,8 @@ pub(super) const OUT_OF_MEMORY: Status = 2;
 pub(super) const NO_DEVICE: Status = 100;
 /// An event whose work is still going on. Not a failure.
 pub(super) const NOT_READY: Status = 600;
+/// Somebody has made the primary context already. Its flags are theirs, then.
+pub(super) const PRIMARY_CONTEXT_ACTIVE: Status = 708;
 
 /// How much is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,7 @@ fn known(status: Status) -> Option<(Scope, &'static str)> {
         700 => (Lost, "CUDA_ERROR_ILLEGAL_ADDRESS"),
         701 => (Failed, "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES"),
         702 => (Lost, "CUDA_ERROR_LAUNCH_TIMEOUT"),
+        PRIMARY_CONTEXT_ACTIVE => (Failed, "CUDA_ERROR_PRIMARY_CONTEXT_ACTIVE"),
         709 => (Lost, "CUDA_ERROR_CONTEXT_IS_DESTROYED"),
         710 => (Lost, "CUDA_ERROR_ASSERT"),
         712 => (Failed, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED"),

@@ -57,13 +57,14 @@ impl Stream {
         })
     }
 
-    /// Lets what is put in from here on wait, on the device, for an event of another stream.
+    /// Lets what is put in from here on wait, on the device, for an event of another stream, which may be one of another
+    /// context on the same device (CUDA's manual, `cuStreamWaitEvent`).
     ///
     /// # Errors
     /// When the device is lost.
     pub fn wait_for(&self, event: &Event) -> Result<(), Fault> {
         self.context.call("cuStreamWaitEvent", |calls| {
-            // SAFETY: both handles are of this context and live; the flags must be zero.
+            // SAFETY: both handles live, and need not be of one context; the flags must be zero.
             unsafe { (calls.stream_wait_event)(self.raw, event.raw, 0) }
         })
     }

@@ -14,7 +14,7 @@ use kernels::frame::DIMENSION_MAX;
 use kernels::reference::tensor::{Crop, FromTensor, ToTensor};
 
 use super::layout::{Batch, Layout, Side};
-use super::{Error, Fault, Runtime, Source};
+use super::{ELEMENTS_MAX, Error, Fault, Runtime, Source};
 
 /// A model with the library that runs it: what a step names. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -114,6 +114,12 @@ impl Passage {
         [pictures, 3, self.to.height, self.to.width]
     }
 
+    /// Pictures that a tensor can hold, going in and coming out; at least 1.
+    pub(crate) fn pictures_max(&self) -> usize {
+        let (inward, outward) = self.numbers();
+        (ELEMENTS_MAX / inward.max(outward)).max(1)
+    }
+
     /// Numbers that one picture takes, going in and coming out.
     pub(crate) fn numbers(&self) -> (usize, usize) {
         (
@@ -199,6 +205,17 @@ mod tests {
             (passage.from.mean, passage.from.scale),
             ([0.25; 3], [0.25; 3])
         );
+    }
+
+    #[test]
+    fn a_tensor_holds_so_many_pictures_and_no_more() {
+        for (factor, most) in [(1, 21), (2, 5)] {
+            let layout = layout(Side::Any, factor, Batch::Max(64));
+            let passage = Passage::of(&layout, 1920, 1080).unwrap();
+            assert_eq!(passage.pictures_max(), most);
+            assert!(layout.check(passage.shape(most)).is_ok());
+            assert!(layout.check(passage.shape(most + 1)).is_err());
+        }
     }
 
     #[test]

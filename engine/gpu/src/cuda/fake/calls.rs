@@ -22,6 +22,10 @@ pub(super) const CALLS: Calls = Calls {
     device_get_attribute,
     device_get_pci_bus_id,
     device_total_mem,
+    device_primary_ctx_set_flags,
+    device_primary_ctx_retain,
+    device_primary_ctx_release,
+    device_primary_ctx_reset,
     ctx_create,
     ctx_destroy,
     ctx_set_current,
@@ -41,6 +45,7 @@ pub(super) const CALLS: Calls = Calls {
     mem_host_unregister,
     memcpy_htod_async,
     memcpy_dtoh_async,
+    memcpy_peer_async,
     memcpy_2d_async,
     module_load_data,
     module_unload,
@@ -100,8 +105,7 @@ unsafe extern "C" fn device_total_mem(to: *mut usize, _: CUdevice) -> Status {
 
 unsafe extern "C" fn ctx_create(to: *mut CUcontext, _: c_uint, _: CUdevice) -> Status {
     with(|state| {
-        // A new context has nothing of the old one's fault.
-        state.poison = SUCCESS;
+        // A new context has nothing of another one's fault.
         match state.enter("create") {
             SUCCESS => {
                 let context = state.handle();
@@ -116,19 +120,59 @@ unsafe extern "C" fn ctx_create(to: *mut CUcontext, _: c_uint, _: CUdevice) -> S
 
 unsafe extern "C" fn ctx_destroy(context: CUcontext) -> Status {
     with(|state| {
-        assert!(state.contexts.remove(&(context as usize)), "destroyed once");
-        if state.poison != SUCCESS {
+        let context = context as usize;
+        assert!(state.contexts.remove(&context), "destroyed once");
+        let poison = state.poison.remove(&context);
+        if poison.is_some() {
             // All of it goes with the context.
-            state.streams.clear();
-            state.events.clear();
-            state.modules.clear();
-            state.pinned.clear();
-            for (at, bytes) in std::mem::take(&mut state.memory) {
-                free(at, bytes);
-            }
+            state.clear(context);
         }
-        state.queue.clear();
-        state.poison
+        poison.unwrap_or(SUCCESS)
+    })
+}
+
+unsafe extern "C" fn device_primary_ctx_set_flags(_: CUdevice, flags: c_uint) -> Status {
+    assert_eq!(flags, 4, "a thread that waits sleeps");
+    with(|state| if state.primary == 0 { SUCCESS } else { 708 })
+}
+
+unsafe extern "C" fn device_primary_ctx_retain(to: *mut CUcontext, _: CUdevice) -> Status {
+    with(|state| {
+        if let Some(status) = state.plant.remove("device_primary_ctx_retain") {
+            return status;
+        }
+        if state.primary == 0 {
+            state.primary = state.handle();
+            state.contexts.insert(state.primary);
+        }
+        state.primary_users += 1;
+        put(to, address(state.primary))
+    })
+}
+
+unsafe extern "C" fn device_primary_ctx_release(_: CUdevice) -> Status {
+    with(|state| {
+        state.primary_users -= 1;
+        if state.primary_users == 0 && !state.poison.contains_key(&state.primary) {
+            let context = std::mem::take(&mut state.primary);
+            let mut left = state.owners.values();
+            assert!(left.all(|owner| *owner != context), "all was given back");
+            state.contexts.remove(&context);
+        }
+        SUCCESS
+    })
+}
+
+/// What is lost stays lost until this, whoever lets go of it, as where a library holds the context for itself.
+unsafe extern "C" fn device_primary_ctx_reset(_: CUdevice) -> Status {
+    with(|state| {
+        assert_eq!(state.primary_users, 0, "nobody has anything there");
+        let context = std::mem::take(&mut state.primary);
+        state.contexts.remove(&context);
+        state.poison.remove(&context);
+        state.clear(context);
+        state.primary_resets += 1;
+        SUCCESS
     })
 }
 
@@ -167,7 +211,7 @@ unsafe extern "C" fn stream_create(to: *mut CUstream, flags: c_uint) -> Status {
     assert_eq!(flags, 1, "it does not wait for the default stream");
     with(|state| match state.enter("stream_create") {
         SUCCESS => {
-            let stream = state.handle();
+            let stream = state.owned();
             state.streams.insert(stream);
             put(to, address(stream))
         }
@@ -179,25 +223,29 @@ unsafe extern "C" fn stream_destroy(stream: CUstream) -> Status {
     with(|state| {
         let status = state.leave("stream_destroy");
         assert!(state.streams.remove(&(stream as usize)));
+        state.owners.remove(&(stream as usize));
         status
     })
 }
 
 unsafe extern "C" fn stream_wait_event(stream: CUstream, event: CUevent, _: c_uint) -> Status {
     with(|state| {
-        assert!(
-            state.streams.contains(&(stream as usize))
-                && state.events.contains_key(&(event as usize))
-        );
-        state.enter("stream_wait_event")
+        // The event may be of another context, and the stream may not.
+        assert_eq!(state.owner(stream as usize), state.current);
+        let mark = state.events[&(event as usize)];
+        let status = state.enter("stream_wait_event");
+        if status == SUCCESS && !state.marks_done.contains(&mark) {
+            state.put(stream as usize, Op::Wait(mark));
+        }
+        status
     })
 }
 
 unsafe extern "C" fn event_create(to: *mut CUevent, _: c_uint) -> Status {
     with(|state| match state.enter("event_create") {
         SUCCESS => {
-            let event = state.handle();
-            state.events.insert(event, true);
+            let event = state.owned();
+            state.events.insert(event, 0);
             put(to, address(event))
         }
         status => status,
@@ -208,19 +256,23 @@ unsafe extern "C" fn event_destroy(event: CUevent) -> Status {
     with(|state| {
         let status = state.leave("event_destroy");
         assert!(state.events.remove(&(event as usize)).is_some());
+        state.owners.remove(&(event as usize));
         status
     })
 }
 
 unsafe extern "C" fn event_record(event: CUevent, stream: CUstream) -> Status {
     with(|state| {
-        assert!(state.streams.contains(&(stream as usize)));
-        let event = event as usize;
+        let (event, stream) = (event as usize, stream as usize);
         assert!(state.events.contains_key(&event));
+        let owners = (state.owner(event), state.owner(stream));
+        assert_eq!(owners, (state.current, state.current));
         let status = state.enter("event_record");
         if status == SUCCESS {
-            state.events.insert(event, false);
-            state.queue.push_back(Op::Record(event));
+            state.marks += 1;
+            let mark = state.marks;
+            state.events.insert(event, mark);
+            state.put(stream, Op::Record(mark));
         }
         status
     })
@@ -232,7 +284,7 @@ unsafe extern "C" fn event_query(event: CUevent) -> Status {
         if status != SUCCESS {
             return status;
         }
-        if state.events[&(event as usize)] {
+        if state.is_done(event as usize) {
             return SUCCESS;
         }
         if state.hangs {
@@ -242,7 +294,7 @@ unsafe extern "C" fn event_query(event: CUevent) -> Status {
             state.lag -= 1;
             return NOT_READY;
         }
-        state.run(event as usize);
+        state.run(state.events[&(event as usize)]);
         SUCCESS
     })
 }
@@ -250,7 +302,7 @@ unsafe extern "C" fn event_query(event: CUevent) -> Status {
 unsafe extern "C" fn event_elapsed_time(to: *mut f32, from: CUevent, event: CUevent) -> Status {
     with(|state| {
         assert!(
-            state.events[&(from as usize)] && state.events[&(event as usize)],
+            state.is_done(from as usize) && state.is_done(event as usize),
             "both are done"
         );
         put(to, state.elapsed_ms)
@@ -272,11 +324,12 @@ unsafe extern "C" fn mem_alloc(to: *mut CUdeviceptr, bytes: usize) -> Status {
         let at = unsafe { alloc(Layout::from_size_align(bytes, 256).unwrap()) }.expose_provenance()
             as u64;
         state.memory.insert(at, bytes);
+        state.owners.insert(at as usize, state.current);
         put(to, at)
     })
 }
 
-fn free(at: u64, bytes: usize) {
+pub(super) fn free(at: u64, bytes: usize) {
     // SAFETY: it was allocated with this layout, and is taken out of the table once.
     unsafe {
         dealloc(
@@ -289,8 +342,15 @@ fn free(at: u64, bytes: usize) {
 unsafe extern "C" fn mem_free(at: CUdeviceptr) -> Status {
     with(|state| {
         let status = state.leave("mem_free");
-        assert!(state.queue.is_empty(), "the device is done with it");
-        free(at, state.memory.remove(&at).expect("freed once"));
+        let bytes = state.memory.remove(&at).expect("freed once");
+        let context = state.owners.remove(&(at as usize)).unwrap();
+        assert_eq!(context, state.current);
+        let span = at as usize..at as usize + bytes;
+        assert!(
+            !state.is_in_use(context, span),
+            "the device is done with it"
+        );
+        free(at, bytes);
         status
     })
 }
@@ -302,6 +362,7 @@ unsafe extern "C" fn mem_host_register(at: *mut c_void, bytes: usize, flags: c_u
         let status = state.enter("mem_host_register");
         if status == SUCCESS {
             assert!(state.pinned.insert(at as usize));
+            state.owners.insert(at as usize, state.current);
         }
         status
     })
@@ -312,16 +373,18 @@ unsafe extern "C" fn mem_host_unregister(at: *mut c_void) -> Status {
         let status = state.leave("mem_host_unregister");
         if status == SUCCESS {
             assert!(state.pinned.remove(&(at as usize)));
+            state.owners.remove(&(at as usize));
         }
         status
     })
 }
 
-fn enqueue(call: &'static str, op: Op) -> Status {
+fn enqueue(call: &'static str, stream: CUstream, op: Op) -> Status {
     with(|state| {
+        assert_eq!(state.owner(stream as usize), state.current);
         let status = state.enter(call);
         if status == SUCCESS {
-            state.queue.push_back(op);
+            state.put(stream as usize, op);
         }
         status
     })
@@ -331,11 +394,12 @@ unsafe extern "C" fn memcpy_htod_async(
     to: CUdeviceptr,
     from: *const c_void,
     bytes: usize,
-    _: CUstream,
+    stream: CUstream,
 ) -> Status {
     let from = from.expose_provenance();
     enqueue(
         "memcpy_htod_async",
+        stream,
         Op::Copy {
             from,
             to: to as usize,
@@ -348,17 +412,35 @@ unsafe extern "C" fn memcpy_dtoh_async(
     to: *mut c_void,
     from: CUdeviceptr,
     bytes: usize,
-    _: CUstream,
+    stream: CUstream,
 ) -> Status {
     let to = to.expose_provenance();
     enqueue(
         "memcpy_dtoh_async",
+        stream,
         Op::Copy {
             from: from as usize,
             to,
             bytes,
         },
     )
+}
+
+unsafe extern "C" fn memcpy_peer_async(
+    to: CUdeviceptr,
+    to_context: CUcontext,
+    from: CUdeviceptr,
+    from_context: CUcontext,
+    bytes: usize,
+    stream: CUstream,
+) -> Status {
+    let (from, to) = (from as usize, to as usize);
+    let contexts = (from_context as usize, to_context as usize);
+    with(|state| {
+        assert_eq!((state.owner(from), state.owner(to)), contexts);
+        state.crossed.push((contexts.0, contexts.1, bytes));
+    });
+    enqueue("memcpy_peer_async", stream, Op::Cross { from, to, bytes })
 }
 
 unsafe extern "C" fn memcpy_2d_async(_: *const CUDA_MEMCPY2D_st, _: CUstream) -> Status {
@@ -382,7 +464,7 @@ unsafe extern "C" fn module_load_data(
     );
     with(|state| match state.enter("module_load_data") {
         SUCCESS => {
-            let module = state.handle();
+            let module = state.owned();
             state.modules.insert(module);
             put(to, address(module))
         }
@@ -399,6 +481,7 @@ unsafe extern "C" fn module_unload(module: CUmodule) -> Status {
     with(|state| {
         let status = state.leave("module_unload");
         assert!(state.modules.remove(&(module as usize)));
+        state.owners.remove(&(module as usize));
         status
     })
 }
@@ -441,10 +524,7 @@ unsafe extern "C" fn launch_kernel(
     let argument = unsafe { arguments.read() };
     // SAFETY: as above.
     let items = unsafe { argument.cast::<u64>().read() };
-    let name = with(|state| {
-        assert!(state.streams.contains(&(stream as usize)));
-        state.functions[&(function as usize)].clone()
-    });
+    let name = with(|state| state.functions[&(function as usize)].clone());
     let count = z as usize;
-    enqueue("launch_kernel", Op::Launch { name, count, items })
+    enqueue("launch_kernel", stream, Op::Launch { name, count, items })
 }

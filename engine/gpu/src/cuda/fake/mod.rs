@@ -1,21 +1,21 @@
 //! A driver that is none: device memory is host memory, and a stream is a queue that runs when an event is asked about.
 //!
-//! Nothing runs before it is waited for, so a buffer that is used again too early shows in the pixels. Kernels are the reference
-//! filters. Every handle is counted, faults are planted, and all of it is of one thread, as each test has its own.
+//! Nothing runs before it is waited for, by the host or by another stream, so a buffer that is used again too early shows in the
+//! pixels, and so does a wait that is missing. Kernels are the reference's. Every handle is counted, faults are planted, and all of it is of one thread, as each test has its own.
 #![allow(unsafe_code, reason = "it is a C library, as the driver is")]
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::OnceLock;
 
-use kernels::{Filter, Frame, Item, Matrix, Range, Scratch, item, reference};
+use kernels::Item;
 
 use super::calls::Status;
 use super::driver::Driver;
-use super::nv12;
 use super::status::SUCCESS;
 
 mod calls;
+mod device;
 
 /// Device memory of the fake device, in bytes.
 pub(super) const MEMORY_BYTES: usize = 64 << 20;
@@ -26,22 +26,33 @@ pub(super) struct State {
     current: usize,
     pub(super) contexts: BTreeSet<usize>,
     pub(super) streams: BTreeSet<usize>,
-    /// Whether what the event marks was done.
-    pub(super) events: BTreeMap<usize, bool>,
+    /// The mark that each event made last; 0 before the first.
+    pub(super) events: BTreeMap<usize, usize>,
+    marks: usize,
+    marks_done: BTreeSet<usize>,
     pub(super) modules: BTreeSet<usize>,
     functions: BTreeMap<usize, String>,
     pub(super) memory: BTreeMap<u64, usize>,
     pub(super) pinned: BTreeSet<usize>,
-    queue: VecDeque<Op>,
+    /// By stream.
+    queues: BTreeMap<usize, VecDeque<Op>>,
+    /// The context that a stream, an event, a module or a block of memory is of.
+    owners: BTreeMap<usize, usize>,
+    /// The device's primary context, unless there is none, and how often it is held.
+    pub(super) primary: usize,
+    pub(super) primary_users: usize,
+    pub(super) primary_resets: usize,
+    /// From which context to which, and the bytes, of each copy across that was put in.
+    pub(super) crossed: Vec<(usize, usize, usize)>,
     /// Status by call, once.
     plant: BTreeMap<&'static str, Status>,
-    /// The context gives this at every call from now on.
-    poison: Status,
+    /// What a context gives at every call from now on.
+    poison: BTreeMap<usize, Status>,
     /// Events are never done.
     pub(super) hangs: bool,
     /// An event is done only when asked so many times.
     pub(super) lag: usize,
-    /// Kernel and number of items of each launch that ran.
+    /// Kernel and number of items of each launch that ran, and other things by their names, in their order.
     pub(super) launches: Vec<(String, usize)>,
     /// Calls that give something back, and came after the poison.
     pub(super) late_frees: usize,
@@ -59,7 +70,16 @@ enum Op {
         count: usize,
         items: u64,
     },
+    /// A copy across contexts.
+    Cross {
+        from: usize,
+        to: usize,
+        bytes: usize,
+    },
+    /// What another library puts in, by a name and a number.
+    Call(&'static str, usize, Box<dyn FnOnce()>),
     Record(usize),
+    Wait(usize),
 }
 
 thread_local! {
@@ -102,6 +122,29 @@ pub(super) fn held() -> [usize; 6] {
     })
 }
 
+/// Puts something into a stream as another library would.
+pub(super) fn call(stream: usize, name: &'static str, count: usize, run: impl FnOnce() + 'static) {
+    with(|state| state.put(stream, Op::Call(name, count, Box::new(run))));
+}
+
+/// Makes the primary context current, as the CUDA runtime does before anything else.
+pub(super) fn enter_primary() -> usize {
+    with(|state| {
+        state.current = state.primary;
+        state.current
+    })
+}
+
+/// Poisons the primary context, as a kernel does that faults there.
+pub(super) fn poison_primary(status: Status) {
+    with(|state| state.poison.insert(state.primary, status));
+}
+
+/// The context that is current.
+pub(super) fn current() -> usize {
+    with(|state| state.current)
+}
+
 impl State {
     fn handle(&mut self) -> usize {
         self.next += 1;
@@ -111,12 +154,14 @@ impl State {
 
     /// Takes what was planted for a call. A status that poisons is given by all calls from then on.
     fn enter(&mut self, call: &'static str) -> Status {
-        if self.poison != SUCCESS {
-            return self.poison;
+        if let Some(poison) = self.poison.get(&self.current)
+            && call != "create"
+        {
+            return *poison;
         }
         let status = self.plant.remove(call).unwrap_or(SUCCESS);
         if (700..720).contains(&status) {
-            self.poison = status;
+            self.poison.insert(self.current, status);
         }
         if status == SUCCESS && call != "create" && !self.contexts.contains(&self.current) {
             return 201;
@@ -126,16 +171,90 @@ impl State {
 
     /// As [`State::enter`], for a call that gives something back.
     fn leave(&mut self, call: &'static str) -> Status {
-        if self.poison != SUCCESS {
+        if self.poison.contains_key(&self.current) {
             self.late_frees += 1;
         }
         self.enter(call)
     }
 
-    /// Runs the queue up to the mark of an event.
-    fn run(&mut self, event: usize) {
-        while let Some(op) = self.queue.pop_front() {
+    /// A new handle that is of the current context.
+    fn owned(&mut self) -> usize {
+        let handle = self.handle();
+        self.owners.insert(handle, self.current);
+        handle
+    }
+
+    /// The context of a stream, an event, a module, or memory that begins at or before an address.
+    pub(super) fn owner(&self, of: usize) -> usize {
+        let block = self.memory.range(..=of as u64).next_back();
+        let inside = block.filter(|(at, bytes)| of < **at as usize + **bytes);
+        let of = inside.map_or(of, |(at, _)| *at as usize);
+        self.owners[&of]
+    }
+
+    fn put(&mut self, stream: usize, op: Op) {
+        assert!(self.streams.contains(&stream));
+        self.queues.entry(stream).or_default().push_back(op);
+    }
+
+    fn is_done(&self, event: usize) -> bool {
+        let mark = self.events[&event];
+        mark == 0 || self.marks_done.contains(&mark)
+    }
+
+    /// Whether anything that is still to be done is of the context, or copies to or from the span.
+    fn is_in_use(&self, context: usize, span: std::ops::Range<usize>) -> bool {
+        let is_inside = |op: &Op| match op {
+            Op::Copy { from, to, .. } | Op::Cross { from, to, .. } => {
+                span.contains(from) || span.contains(to)
+            }
+            _ => false,
+        };
+        self.queues.iter().any(|(stream, queue)| {
+            let is_ours = self.owners.get(stream) == Some(&context);
+            (is_ours && !queue.is_empty()) || queue.iter().any(is_inside)
+        })
+    }
+
+    /// Drops all that is of a context.
+    fn clear(&mut self, context: usize) {
+        let owners = std::mem::take(&mut self.owners);
+        let (gone, stay): (BTreeMap<_, _>, _) =
+            owners.into_iter().partition(|(_, owner)| *owner == context);
+        self.owners = stay;
+        for (handle, _) in gone {
+            self.streams.remove(&handle);
+            self.queues.remove(&handle);
+            self.events.remove(&handle);
+            self.modules.remove(&handle);
+            self.pinned.remove(&handle);
+            if let Some(bytes) = self.memory.remove(&(handle as u64)) {
+                calls::free(handle as u64, bytes);
+            }
+        }
+    }
+
+    /// Runs the queues as far as a mark needs.
+    fn run(&mut self, mark: usize) {
+        let is_it = |op: &Op| matches!(op, Op::Record(other) if *other == mark);
+        let stream = self
+            .queues
+            .iter()
+            .find(|(_, queue)| queue.iter().any(is_it));
+        let Some(stream) = stream.map(|(stream, _)| *stream) else {
+            return;
+        };
+        while let Some(op) = self.queues.get_mut(&stream).and_then(VecDeque::pop_front) {
             match op {
+                Op::Cross { from, to, bytes } => {
+                    copy(from, to, bytes);
+                    self.launches.push(("across".to_owned(), bytes));
+                }
+                Op::Call(name, count, run) => {
+                    run();
+                    self.launches.push((name.to_owned(), count));
+                }
+                Op::Wait(mark) => self.run(mark),
                 Op::Copy { from, to, bytes } => copy(from, to, bytes),
                 Op::Launch { name, count, items } => {
                     // SAFETY: the caller of a launch promises that its items are there until the stream has done it.
@@ -143,13 +262,13 @@ impl State {
                         std::slice::from_raw_parts(address::<Item>(items as usize), count)
                     };
                     for item in items {
-                        launched(&name, item);
+                        device::launched(&name, item);
                     }
                     self.launches.push((name, count));
                 }
                 Op::Record(done) => {
-                    self.events.insert(done, true);
-                    if done == event {
+                    self.marks_done.insert(done);
+                    if done == mark {
                         return;
                     }
                 }
@@ -165,64 +284,4 @@ fn address<T>(at: usize) -> *mut T {
 fn copy(from: usize, to: usize, bytes: usize) {
     // SAFETY: the caller of a copy promises that both spans are there until the stream has done it; they are of different memory.
     unsafe { std::ptr::copy_nonoverlapping(address::<u8>(from), address::<u8>(to), bytes) }
-}
-
-/// What a kernel does to an item, by the reference.
-fn launched(name: &str, item: &Item) {
-    let range = if item.src.full_range == 1 {
-        Range::Full
-    } else {
-        Range::Limited
-    };
-    let filter = match name {
-        "copy" => Filter::Passthrough,
-        "blend" => (0..=100)
-            .map(|amount_percent| match item.ints[1] {
-                0 => Filter::Grayscale { amount_percent },
-                _ => Filter::Invert { amount_percent },
-            })
-            .find(|filter| same(*filter, item))
-            .expect("a weight that a percentage has"),
-        "edges" => (0..=400)
-            .map(|gain_percent| Filter::Edges { gain_percent })
-            .find(|filter| same(*filter, item))
-            .expect("a gain that a percentage has"),
-        // Leaves its radius in scratch; the second half does the work of both.
-        "blur_rows" => return copy(&raw const item.ints as usize, item.scratch as usize, 4),
-        "blur_columns" => {
-            // SAFETY: scratch is at least one row of 16 bytes.
-            let radius = unsafe { *address::<i32>(item.scratch as usize) };
-            assert_eq!(
-                radius, item.ints[0],
-                "the first half came first, into the same scratch"
-            );
-            Filter::Blur {
-                radius_px: radius as u8,
-            }
-        }
-        "pixelate" => Filter::Pixelate {
-            block_px: item.ints[0] as u8,
-        },
-        other => panic!("a kernel that the fake device lacks: {other}"),
-    };
-    let layout = nv12::Layout::new(item.src.width as usize, item.src.height as usize).unwrap();
-    assert_eq!(item.src.uv - item.src.y, layout.luma_bytes() as u64);
-    assert_eq!(item.src.y_stride as usize, layout.pitch());
-    assert_eq!(
-        (item.dst.full_range, item.dst.matrix),
-        (item.src.full_range, item.src.matrix)
-    );
-    // SAFETY: a surface is one block of its layout's size.
-    let from = unsafe { std::slice::from_raw_parts(address(item.src.y as usize), layout.bytes()) };
-    // SAFETY: as above, and no other item is of this block.
-    let to =
-        unsafe { std::slice::from_raw_parts_mut(address(item.dst.y as usize), layout.bytes()) };
-    let (mut src, mut dst) = (Frame::default(), Frame::default());
-    nv12::to_frame(from, layout, range, Matrix::Unspecified, &mut src);
-    reference::apply(filter, &src, &mut dst, &mut Scratch::new());
-    nv12::from_frame(&dst, layout, to);
-}
-
-fn same(filter: Filter, item: &Item) -> bool {
-    item::of(filter, item.src, item.dst, 0).ints == item.ints
 }
