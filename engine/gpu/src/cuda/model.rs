@@ -117,6 +117,12 @@ impl Models {
         })
     }
 
+    /// Meets other lanes by these from now on.
+    #[cfg(test)]
+    pub(super) fn enter_by(&mut self, primaries: &'static Primaries) {
+        self.primaries = primaries;
+    }
+
     /// Puts every work whose step is a model into the stream, and sets their outcomes; the others are not looked at. Returns the
     /// works whose models run on the CPU, of which nothing was done.
     ///

@@ -50,6 +50,8 @@ pub(super) struct State {
     poison: BTreeMap<usize, Status>,
     /// Events are never done.
     pub(super) hangs: bool,
+    /// Streams of the primary context run ahead of all else, as far as nothing holds them back.
+    pub(super) primary_runs_ahead: bool,
     /// An event is done only when asked so many times.
     pub(super) lag: usize,
     /// Kernel and number of items of each launch that ran, and other things by their names, in their order.
@@ -195,6 +197,22 @@ impl State {
     fn put(&mut self, stream: usize, op: Op) {
         assert!(self.streams.contains(&stream));
         self.queues.entry(stream).or_default().push_back(op);
+        if self.primary_runs_ahead && self.owners[&stream] == self.primary {
+            self.run_ahead(stream);
+        }
+    }
+
+    /// Runs a queue up to the first mark that it waits for and that is not done.
+    fn run_ahead(&mut self, stream: usize) {
+        while let Some(op) = self.queues.get_mut(&stream).and_then(VecDeque::pop_front) {
+            match op {
+                Op::Wait(mark) if !self.marks_done.contains(&mark) => {
+                    self.queues.entry(stream).or_default().push_front(op);
+                    return;
+                }
+                op => self.perform(op),
+            }
+        }
     }
 
     fn is_done(&self, event: usize) -> bool {
@@ -245,34 +263,38 @@ impl State {
             return;
         };
         while let Some(op) = self.queues.get_mut(&stream).and_then(VecDeque::pop_front) {
-            match op {
-                Op::Cross { from, to, bytes } => {
-                    copy(from, to, bytes);
-                    self.launches.push(("across".to_owned(), bytes));
-                }
-                Op::Call(name, count, run) => {
-                    run();
-                    self.launches.push((name.to_owned(), count));
-                }
-                Op::Wait(mark) => self.run(mark),
-                Op::Copy { from, to, bytes } => copy(from, to, bytes),
-                Op::Launch { name, count, items } => {
-                    // SAFETY: the caller of a launch promises that its items are there until the stream has done it.
-                    let items = unsafe {
-                        std::slice::from_raw_parts(address::<Item>(items as usize), count)
-                    };
-                    for item in items {
-                        device::launched(&name, item);
-                    }
-                    self.launches.push((name, count));
-                }
-                Op::Record(done) => {
-                    self.marks_done.insert(done);
-                    if done == mark {
-                        return;
-                    }
-                }
+            let is_last = is_it(&op);
+            self.perform(op);
+            if is_last {
+                return;
             }
+        }
+    }
+
+    fn perform(&mut self, op: Op) {
+        match op {
+            Op::Copy { from, to, bytes } => copy(from, to, bytes),
+            Op::Cross { from, to, bytes } => {
+                copy(from, to, bytes);
+                self.launches.push(("across".to_owned(), bytes));
+            }
+            Op::Launch { name, count, items } => {
+                // SAFETY: the caller of a launch promises that its items are there until the stream has done it.
+                let items =
+                    unsafe { std::slice::from_raw_parts(address::<Item>(items as usize), count) };
+                for item in items {
+                    device::launched(&name, item);
+                }
+                self.launches.push((name, count));
+            }
+            Op::Call(name, count, run) => {
+                run();
+                self.launches.push((name.to_owned(), count));
+            }
+            Op::Record(mark) => {
+                self.marks_done.insert(mark);
+            }
+            Op::Wait(mark) => self.run(mark),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The whole backend on a driver that is none (`fake`): what it computes, what it counts and what it gives back. What faults do
-//! to it is in `faults`.
+//! to it is in `faults`; models are in `model`.
 #![allow(unsafe_code, reason = "memory is shared with a device")]
 
 mod faults;
+mod model;
 
 use kernels::{Matrix, Range, Scratch, reference};
 
