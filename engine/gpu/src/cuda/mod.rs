@@ -25,8 +25,9 @@
 //! - A backend has one stream. What is put in later runs later, so memory is lent again without waiting, and a caller may
 //!   process and encode a picture before it is decoded.
 //! - Nothing waits without a deadline, but three calls of the driver that have none: making a context, compiling a kernel, and
-//!   asking for more device memory. The first two happen when a backend is opened. A fourth is a run of a model, which ONNX
-//!   Runtime ends with a wait. What protects from them is whoever watches the lane.
+//!   asking for more device memory. The first two happen when a backend is opened. Two more are ONNX
+//!   Runtime's: making a model ready, and a run of it, which ends with a wait. What protects from them is whoever watches the
+//!   lane.
 //! - A call that fails says whose loss it is: [`Fault::is_lost`](crate::Fault::is_lost).
 
 mod calls;

@@ -20,6 +20,7 @@
 //! - The host does not wait but within the run itself: ONNX Runtime waits for its stream at the end of each, unless its run
 //!   option `disable_synchronize_execution_providers` says otherwise, and binding tensors does not change that. So a fault of the
 //!   model's kernels is that run's error, before our stream waits for anything of theirs.
+//! - Making a model ready takes ONNX Runtime seconds, on the lane's thread; four stay ready.
 //! - A primary context that is lost ends the runs of that batch with a sentence, and not the lane; see `primary`.
 //! - A model that CUDA is not to be had for runs on the CPU, and the backend's remarks say so.
 #![allow(unsafe_code, reason = "kernels and libraries are handed addresses")]
@@ -117,12 +118,6 @@ impl Models {
         })
     }
 
-    /// Meets other lanes by these from now on.
-    #[cfg(test)]
-    pub(super) fn enter_by(&mut self, primaries: &'static Primaries) {
-        self.primaries = primaries;
-    }
-
     /// Puts every work whose step is a model into the stream, and sets their outcomes; the others are not looked at. Returns the
     /// works whose models run on the CPU, of which nothing was done.
     ///
@@ -149,10 +144,14 @@ impl Models {
                 .partition(|work| work.step == step && size_of(work) == size);
             waiting = others;
             let Step::Model(model) = step else { continue };
+            if size == (0, 0) {
+                clear(alike);
+                continue;
+            }
             match self.ready(model) {
                 Ok(true) => self.run(model, alike)?,
                 Ok(false) => on_host.extend(alike),
-                Err(error) => refuse(alike, &error)?,
+                Err(error) => refuse(alike, &error),
             }
         }
         Ok(on_host)
@@ -220,16 +219,12 @@ impl Models {
     /// Runs a model that is ready on pictures of one size.
     fn run(&mut self, model: &Model, alike: Vec<&mut Work<'_, Surface>>) -> Result<(), Fault> {
         let (width, height) = size_of(alike[0]);
-        if width == 0 {
-            for work in alike {
-                work.output.clear();
-                work.outcome = Ok(());
-            }
-            return Ok(());
-        }
         let passage = match Passage::of(model.layout(), width, height) {
             Ok(passage) => passage,
-            Err(fault) => return refuse(alike, &Error::Refused(fault.to_string())),
+            Err(fault) => {
+                refuse(alike, &Error::Refused(fault.to_string()));
+                return Ok(());
+            }
         };
         let mut ready = Vec::with_capacity(alike.len());
         for work in alike {
@@ -283,8 +278,8 @@ impl Models {
         let theirs = theirs.map_err(|fault| sentence(batch.model, fault));
         let theirs = theirs.inspect_err(|_| self.look())?;
 
-        let into = batch.to_tensor(works, ours.input.address())?;
-        let out_of = batch.from_tensor(works, ours.output.address())?;
+        let into = batch.launch_in(works, ours.input.address())?;
+        let out_of = batch.launch_out(works, ours.output.address())?;
         // SAFETY: the surfaces are borrowed and the tensor is leased now, from the pool of the stream that the launch goes into;
         // each item writes its own part of the tensor, and reads a surface that nobody writes.
         unsafe { self.kernels.launch(&self.shared, &[into])? };
@@ -311,9 +306,10 @@ impl Models {
         };
         // Copies may be under way, and our stream does not wait for them.
         let settled = there.primary.stream.settle(WAIT_MAX);
-        if !matches!(settled, Ok(()) | Err(Fault::Lost { .. })) {
-            // They may still come. That is once a lane, since nobody enters a context again that got stuck.
-            std::mem::forget((ours, theirs));
+        match settled {
+            Ok(()) | Err(Fault::Lost { .. }) => drop((ours, theirs)),
+            // They may still come. For one that got stuck that is once a lane, since nobody enters it again.
+            Err(_) => std::mem::forget((ours, theirs)),
         }
         // When it is ours that was lost, the other one is not to blame.
         self.made.is_done()?;
@@ -424,7 +420,11 @@ impl Run for Session {
 }
 
 /// A session of the model's own library.
-fn open(model: &Model, device: u32, stream: &Stream) -> Result<Box<dyn Run>, model::Error> {
+pub(super) fn open(
+    model: &Model,
+    device: u32,
+    stream: &Stream,
+) -> Result<Box<dyn Run>, model::Error> {
     // SAFETY: it is a stream of the device's primary context, and `There` drops or forgets its sessions before that.
     let stream = unsafe { model::Stream::from_raw(stream.raw().expose_provenance()) };
     let place = Place::Cuda {
@@ -447,11 +447,18 @@ fn sentence(model: &Model, fault: Fault) -> Error {
 }
 
 /// Gives works an error as their outcome.
-fn refuse(works: Vec<&mut Work<'_, Surface>>, error: &Error) -> Result<(), Fault> {
+fn refuse(works: Vec<&mut Work<'_, Surface>>, error: &Error) {
     for work in works {
         work.outcome = Err(error.clone());
     }
-    Ok(())
+}
+
+/// Does works whose pictures are empty: nothing in, nothing out.
+fn clear(works: Vec<&mut Work<'_, Surface>>) {
+    for work in works {
+        work.output.clear();
+        work.outcome = Ok(());
+    }
 }
 
 fn size_of(work: &Work<'_, Surface>) -> (usize, usize) {

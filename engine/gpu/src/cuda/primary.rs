@@ -10,6 +10,7 @@
 //! ```
 //!
 //! Until then nobody is let in. Nobody is ever let in again after a wait there ran past its deadline: a reset would wait too.
+//! What becomes of a lane's own stream that waits for a mark there is the driver's to say; at worst the lane's deadline ends it.
 #![allow(unsafe_code, reason = "the driver is a C library")]
 
 use std::collections::BTreeMap;

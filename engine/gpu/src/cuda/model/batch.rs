@@ -63,7 +63,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The pictures as a tensor, the last one as often as the batch has room for.
-    pub(super) fn to_tensor(
+    pub(super) fn launch_in(
         &self,
         works: &[&mut Work<'_, Surface>],
         tensor: u64,
@@ -83,7 +83,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The tensor as pictures, without those that only filled the batch up.
-    pub(super) fn from_tensor(
+    pub(super) fn launch_out(
         &self,
         works: &[&mut Work<'_, Surface>],
         tensor: u64,

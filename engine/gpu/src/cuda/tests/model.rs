@@ -10,7 +10,7 @@ mod onnx;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::super::model::{Models, Run};
+use super::super::model::{Models, Open, Run, open as open_on_cuda};
 use super::super::primary::Primaries;
 use super::*;
 use crate::model::{self, Element, Model, Place, Runtime, Session, Source};
@@ -115,9 +115,13 @@ fn primaries() -> &'static Primaries {
 }
 
 fn processor(backend: &CudaBackend, primaries: &'static Primaries) -> Processor {
-    let mut processor = Processor::new(&backend.shared, &backend.kernels).unwrap();
-    processor.models =
-        Models::with(&backend.shared, &backend.kernels, primaries, open_session).unwrap();
+    processor_with(backend, primaries, open_session)
+}
+
+fn processor_with(backend: &CudaBackend, primaries: &'static Primaries, open: Open) -> Processor {
+    let (shared, kernels) = (&backend.shared, &backend.kernels);
+    let mut processor = Processor::new(shared, kernels).unwrap();
+    processor.models = Models::with(shared, kernels, primaries, open).unwrap();
     processor
 }
 
@@ -293,8 +297,7 @@ fn halves_cross_as_halves() {
 #[test]
 fn without_cuda_for_models_they_run_on_the_cpu_and_that_is_told_once() {
     let backend = open();
-    let mut processor = Processor::new(&backend.shared, &backend.kernels).unwrap();
-    processor.models.enter_by(primaries());
+    let mut processor = processor_with(&backend, primaries(), open_on_cuda);
     let (denoise, edges) = (denoise(), Step::Filter(Filter::Edges { gain_percent: 100 }));
     let frames: Vec<Frame> = (0..10).map(|seed| noise(64, 40, seed)).collect();
     let mut cases: Vec<_> = frames.iter().map(|frame| (&denoise, frame)).collect();
@@ -390,7 +393,12 @@ fn a_run_that_fails_costs_its_pictures_and_nothing_else() {
     assert_eq!(refusal(&outcomes[0]), "onnx/denoise: no such algorithm");
     assert_eq!((&outcomes[1], &outcomes[2]), (&Ok(()), &outcomes[0]));
     assert_eq!(fake::current(), backend.context().raw() as usize);
-    // A full device, too.
+    // A full device, too, at any of these.
+    fake::plant("device_primary_ctx_retain", 2);
+    let other = self::processor(&backend, primaries());
+    let (outcomes, _) = processed(&backend, &mut { other }, &cases);
+    let full = matches!(outcomes[0], Err(Error::Device(Fault::Full { .. })));
+    assert!(full && outcomes[1].is_ok(), "{outcomes:?}");
     fake::plant("memcpy_peer_async", 2);
     let (outcomes, _) = processed(&backend, &mut processor, &cases);
     let full = matches!(outcomes[0], Err(Error::Device(Fault::Full { .. })));
