@@ -83,6 +83,8 @@ struct Lane<'a, B: Backend> {
     /// What the device did before it was opened this time.
     before: Usage,
     usage_at: Instant,
+    /// How many of the device's remarks were logged.
+    remarks_seen: usize,
 }
 
 impl<'a, B: Backend> Lane<'a, B> {
@@ -98,6 +100,7 @@ impl<'a, B: Backend> Lane<'a, B> {
             cost,
             before,
             usage_at: Instant::now(),
+            remarks_seen: 0,
         }
     }
 
@@ -243,7 +246,17 @@ impl<'a, B: Backend> Lane<'a, B> {
         if now >= self.usage_at {
             self.usage_at = now + USAGE_PAUSE;
             self.board.usage(&self.backend.usage(), &self.before);
+            self.note_remarks();
         }
+    }
+
+    /// Logs what has come up on the device since it was last asked.
+    fn note_remarks(&mut self) {
+        let remarks = self.backend.remarks();
+        for remark in remarks.iter().skip(self.remarks_seen) {
+            tracing::warn!(device = self.device, "{remark}");
+        }
+        self.remarks_seen = remarks.len();
     }
 
     /// What the device has done, every time it was opened.

@@ -16,7 +16,7 @@
 //! | `launch`, `process` | kernels, and the works of a batch gathered by them |
 //! | `model`, `primary` | models as steps, and the context that their library works in |
 //! | `look`, `nvml` | what a probe is told, and how busy a device is |
-//! | `engines`, `host` | the chip's codec engines; codecs on the CPU where it has none |
+//! | `engines`, `host`, `fallback` | the chip's codec engines; codecs on the CPU where it has none, or none for this stream |
 //! | `nvdec`, `nvdec_chip`, `nvdec_parser`, `nvdec_copy`, `nvcuvid` | decoding: a stream, its pictures, the driver's parser, the way out, the library |
 //! | `nvenc`, `nvenc_session`, `nvenc_config`, `nvenc_api` | encoding: a stream, its session, how it is set, the library |
 //!
@@ -34,6 +34,7 @@ mod calls;
 mod context;
 mod driver;
 mod engines;
+mod fallback;
 mod host;
 mod launch;
 mod memory;
@@ -70,6 +71,7 @@ use crate::fault::Fault;
 use crate::probe::Ability;
 use crate::process::Process;
 use engines::{NVDEC, NVENC};
+use fallback::Fallback;
 use launch::Kernels;
 use process::Processor;
 use shared::Shared;
@@ -237,7 +239,19 @@ impl Backend for CudaBackend {
         config: DecodeConfig,
     ) -> Result<Box<dyn Decode<Surface>>, Unavailable> {
         match NVDEC {
-            Some(engine) if does(&self.decode, codec) => (engine.open)(&self.shared, codec, config),
+            Some(engine) if does(&self.decode, codec) => {
+                let decoder = (engine.open)(&self.shared, codec, config)?;
+                let shared = self.shared.clone();
+                let other = move |refusal| {
+                    let host = host::decoder(&shared, codec, config).ok()?;
+                    shared.remark(format!(
+                        "a stream of {} is decoded on the CPU, since NVDEC here refuses it: {refusal}",
+                        codec.name()
+                    ));
+                    Some(host)
+                };
+                Ok(Box::new(Fallback::new(decoder, Box::new(other))))
+            }
             _ => host::decoder(&self.shared, codec, config),
         }
     }
