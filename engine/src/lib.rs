@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod drive;
 pub mod fatal;
 mod lane;
 pub mod limits;

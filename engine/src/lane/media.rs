@@ -121,10 +121,11 @@ impl<'a, B: Backend> Lane<'a, B> {
                 Job::Open {
                     key,
                     step,
+                    output,
                     results,
                     seat,
                 } => {
-                    let made = Session::new(&self.backend, self.board, step, results, seat);
+                    let made = Session::new(&self.backend, self.board, step, output, results, seat);
                     match made {
                         Ok(session) => drop(self.sessions.insert(key, Box::new(session))),
                         Err((End::Lost(why), results)) => {

@@ -91,12 +91,22 @@ impl Stamps {
     }
 }
 
+/// What becomes of a session's pictures at the end of their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// They are encoded.
+    Encoded,
+    /// They are thrown away, and their frames have no bytes: for measuring what comes before the encoder.
+    Dropped,
+}
+
 /// What a shard asks of a lane.
 enum Job {
     /// A session begins.
     Open {
         key: Key,
         step: Step,
+        output: Output,
         results: Sender<Outcome>,
         seat: Arc<admission::Seat>,
     },
@@ -111,7 +121,7 @@ enum Job {
 /// What a lane gives back.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// A frame, encoded.
+    /// A frame, encoded; without bytes where the session's output is [`Output::Dropped`].
     Frame {
         data: Vec<u8>,
         pts: i64,

@@ -12,7 +12,7 @@ use link::Refusal;
 
 use super::admission::{self, Demand, Memory, Seat};
 use super::stats::{Board, LaneReport, LaneState};
-use super::{Job, Key, Outcome, Unit, media, recover};
+use super::{Job, Key, Outcome, Output, Unit, media, recover};
 use crate::config::Device;
 use crate::limits::Limits;
 
@@ -150,6 +150,17 @@ impl Lanes {
         step: Step,
         results: Sender<Outcome>,
     ) -> Result<Place, Refusal> {
+        self.place_for(Output::Encoded, key, step, results)
+    }
+
+    /// As [`Lanes::place`], for pictures that are to become this.
+    pub(crate) fn place_for(
+        &self,
+        output: Output,
+        key: Key,
+        step: Step,
+        results: Sender<Outcome>,
+    ) -> Result<Place, Refusal> {
         let mut open = Vec::new();
         for (lane, entry) in self.0.entries.iter().enumerate() {
             if entry.board.state(self.0.call_max) == LaneState::Ready {
@@ -181,6 +192,7 @@ impl Lanes {
             let job = Job::Open {
                 key,
                 step,
+                output,
                 results,
                 seat: place.seat.clone(),
             };

@@ -14,7 +14,7 @@ use super::admission::{Pace, Seat};
 use super::beat::Beat;
 use super::end::{End, guarded};
 use super::stats::Board;
-use super::{Outcome, Stamps, Unit};
+use super::{Outcome, Output, Stamps, Unit};
 
 /// How late a frame may be and still be worth encoding.
 pub(super) const LATE: Duration = Duration::from_millis(500);
@@ -51,7 +51,8 @@ pub(super) struct Session<S> {
     beat: Beat,
     /// Made at the first unit, which says what for.
     decoder: Option<(Codec, Box<dyn Decode<S>>)>,
-    encoder: Box<dyn Encode<S>>,
+    /// `None` where the output is [`Output::Dropped`].
+    encoder: Option<Box<dyn Encode<S>>>,
     collected: Vec<Decoded<S>>,
     /// Decoded pictures whose turn has not come.
     pictures: VecDeque<Decoded<S>>,
@@ -95,6 +96,7 @@ impl<S: 'static> Session<S> {
         backend: &B,
         board: &Board,
         step: Step,
+        output: Output,
         results: Sender<Outcome>,
         seat: Arc<Seat>,
     ) -> Result<Self, (End, Sender<Outcome>)> {
@@ -102,11 +104,16 @@ impl<S: 'static> Session<S> {
             key_interval: 0,
             ..Default::default()
         };
-        let encoder = guarded(board, || backend.encoder(Codec::H264, config))
-            .and_then(|made| made.map_err(End::from));
-        let encoder = match encoder {
-            Ok(encoder) => encoder,
-            Err(end) => return Err((end, results)),
+        let encoder = match output {
+            Output::Dropped => None,
+            Output::Encoded => {
+                let made = guarded(board, || backend.encoder(Codec::H264, config))
+                    .and_then(|made| made.map_err(End::from));
+                match made {
+                    Ok(encoder) => Some(encoder),
+                    Err(end) => return Err((end, results)),
+                }
+            }
         };
         Ok(Self {
             results,
@@ -372,7 +379,10 @@ impl<S: 'static> Session<S> {
             Some(output) if !self.step.is_passthrough() => output,
             _ => &picture.decoded.surface,
         };
-        let encoder = &mut self.encoder;
+        let Some(encoder) = &mut self.encoder else {
+            picture.submitted = true;
+            return Ok(());
+        };
         match guarded(board, || encoder.submit(surface, pts, force_key))? {
             Ok(()) => picture.submitted = true,
             Err(error) => self.not_encoded(error)?,
@@ -387,8 +397,15 @@ impl<S: 'static> Session<S> {
         board: &Board,
     ) -> Result<(), End> {
         if picture.submitted {
-            let (mut data, encoder) = (Vec::new(), &mut self.encoder);
-            match guarded(board, || encoder.collect(&mut data))? {
+            let mut data = Vec::new();
+            let collected = match &mut self.encoder {
+                Some(encoder) => guarded(board, || encoder.collect(&mut data))?,
+                None => Ok(gpu::Encoded {
+                    key: picture.key,
+                    bytes: 0,
+                }),
+            };
+            match collected {
                 Ok(encoded) => {
                     let pts = picture.decoded.pts;
                     if encoded.key {
