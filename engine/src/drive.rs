@@ -98,7 +98,7 @@ impl Drive {
             ..Limits::default()
         };
         let (lanes, threads) =
-            Lanes::start(device, options.lanes.max(1), &limits).map_err(StartError)?;
+            Lanes::start(device, options.lanes.max(1), &limits, &[]).map_err(StartError)?;
         Ok(Self {
             lanes,
             threads,

@@ -96,9 +96,13 @@ impl Engine {
                 "no core to run a shard on: name at least one".to_owned(),
             ));
         }
-        let (lanes, lane_threads) =
-            lane::Lanes::start(&config.device, config.lanes.max(1), &config.limits)
-                .map_err(StartError)?;
+        let (lanes, lane_threads) = lane::Lanes::start(
+            &config.device,
+            config.lanes.max(1),
+            &config.limits,
+            &config.models,
+        )
+        .map_err(StartError)?;
         let config = Arc::new(config);
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| ring::ring(MAILBOX_MAX)).unzip();

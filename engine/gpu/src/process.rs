@@ -63,6 +63,11 @@ pub trait Process<S> {
     /// When the device failed the whole batch.
     fn process(&mut self, batch: &mut [Work<'_, S>]) -> Result<(), Fault>;
 
+    /// Makes models ready before a picture asks for them, as many as are kept ready. That may take seconds each, and a first
+    /// picture would wait for it with all others of its lane. Returns a sentence for each that could not be: whoever asks for it
+    /// is refused with the same.
+    fn prepare(&mut self, models: &[Model]) -> Vec<String>;
+
     /// Does one picture.
     ///
     /// # Errors

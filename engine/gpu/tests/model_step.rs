@@ -114,3 +114,16 @@ fn a_library_that_lacks_a_models_operator_is_a_refusal_by_name() {
     };
     assert!(why.starts_with("onnx/odd: "), "{why}");
 }
+
+#[test]
+fn models_are_made_ready_ahead_and_one_that_cannot_be_is_named() {
+    let mut bytes = include_bytes!("../models/denoise.onnx").to_vec();
+    let at = bytes.windows(4).position(|w| w == b"Conv").unwrap();
+    bytes[at..at + 4].copy_from_slice(b"Cnov");
+    let runtime = Runtime::pure();
+    let odd = Model::new(&runtime, Source::parse("onnx/odd", bytes).unwrap());
+    let good = Model::new(&runtime, Source::built_in());
+    let why = Cpu.processor().unwrap().prepare(&[good, odd]);
+    assert_eq!(why.len(), 1);
+    assert!(why[0].starts_with("onnx/odd: "), "{why:?}");
+}

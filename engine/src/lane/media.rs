@@ -14,6 +14,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use gpu::model::Model;
 use gpu::{Backend, Open, Process, Usage};
 use handoff::ring::Receiver;
 
@@ -38,6 +39,8 @@ pub(super) struct Start<'a> {
     pub(super) stop: &'a AtomicBool,
     /// How long it may spend on finding out what a picture costs; zero for not at all.
     pub(super) calibration: Duration,
+    /// The models that sessions may ask for.
+    pub(super) models: &'a [Model],
     /// Called once the device has been opened, or could not be.
     pub(super) tried: Box<dyn FnOnce() + 'a>,
 }
@@ -50,9 +53,14 @@ pub(super) fn run<O: Open>(device: &O, start: Start<'_>) {
         board,
         stop,
         calibration,
+        models,
         tried,
     } = start;
-    let mut opener = recover::Opener::new(device, &inbox, board, stop, calibration, tried);
+    let ahead = recover::Ahead {
+        calibration,
+        models,
+    };
+    let mut opener = recover::Opener::new(device, &inbox, board, stop, ahead, tried);
     let mut cost = Cost::default();
     let mut before = Usage::default();
     while let Some(opened) = opener.open(&mut cost) {

@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use gpu::model::Model;
 use gpu::{Codec, Open, Step};
 use handoff::ring::{self, Receiver, Sender};
 use link::Refusal;
@@ -50,7 +51,8 @@ pub(crate) struct Place {
 // === impl Lanes ===
 
 impl Lanes {
-    /// Starts `count` lanes on a device, and waits until each has opened it or has failed to for the first time.
+    /// Starts `count` lanes on a device, and waits until each has opened it, with the first of the models ready, or has failed to
+    /// for the first time.
     ///
     /// # Errors
     /// When there is no such device, or a thread cannot be started; a sentence.
@@ -58,17 +60,18 @@ impl Lanes {
         device: &Device,
         count: usize,
         limits: &Limits,
+        models: &[Model],
     ) -> Result<(Self, Vec<JoinHandle<()>>), String> {
         match device {
-            Device::Cpu => Self::start_on(gpu::Cpu, count, limits),
+            Device::Cpu => Self::start_on(gpu::Cpu, count, limits, models),
             Device::Cuda(ordinal) => {
                 let device = gpu::Cuda::new(*ordinal);
                 device
                     .check()
                     .map_err(|error| format!("cuda:{ordinal}: {error}"))?;
-                Self::start_on(device, count, limits)
+                Self::start_on(device, count, limits, models)
             }
-            Device::Stub(stub) => Self::start_on(stub.clone(), count, limits),
+            Device::Stub(stub) => Self::start_on(stub.clone(), count, limits, models),
         }
     }
 
@@ -76,8 +79,10 @@ impl Lanes {
         device: O,
         count: usize,
         limits: &Limits,
+        models: &[Model],
     ) -> Result<(Self, Vec<JoinHandle<()>>), String> {
         let device = Arc::new(device);
+        let models: Arc<[Model]> = models.into();
         let stop = Arc::new(AtomicBool::new(false));
         let calibration = limits.lane_calibration;
         let (tried, is_tried) = mpsc::channel();
@@ -90,12 +95,14 @@ impl Lanes {
                 .name(format!("lane-{index}"))
                 .spawn({
                     let (device, board, stop) = (device.clone(), board.clone(), stop.clone());
+                    let models = models.clone();
                     move || {
                         let start = media::Start {
                             inbox,
                             board: &board,
                             stop: &stop,
                             calibration,
+                            models: &models,
                             tried: Box::new(move || {
                                 // Nobody waits any more: fine.
                                 let _ = tried.send(());

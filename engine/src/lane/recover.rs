@@ -11,6 +11,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use gpu::model::Model;
 use gpu::{Backend, Codec, Open, Process};
 use handoff::ring::Receiver;
 
@@ -34,12 +35,21 @@ pub(super) struct Opened<B: Backend> {
     pub(super) processor: Box<dyn Process<B::Surface>>,
 }
 
+/// What is done on a device before the first session comes.
+#[derive(Clone, Copy)]
+pub(super) struct Ahead<'a> {
+    /// How long may be spent on finding out what a picture costs; zero for not at all.
+    pub(super) calibration: Duration,
+    /// The models that are made ready, as many as are kept.
+    pub(super) models: &'a [Model],
+}
+
 pub(super) struct Opener<'a, O: Open> {
     device: &'a O,
     inbox: &'a Receiver<Job>,
     board: &'a Board,
     stop: &'a AtomicBool,
-    calibration: Duration,
+    ahead: Ahead<'a>,
     tried: Option<Box<dyn FnOnce() + 'a>>,
     backoff: Backoff,
     opened_at: Option<Instant>,
@@ -52,7 +62,7 @@ impl<'a, O: Open> Opener<'a, O> {
         inbox: &'a Receiver<Job>,
         board: &'a Board,
         stop: &'a AtomicBool,
-        calibration: Duration,
+        ahead: Ahead<'a>,
         tried: Box<dyn FnOnce() + 'a>,
     ) -> Self {
         Self {
@@ -60,7 +70,7 @@ impl<'a, O: Open> Opener<'a, O> {
             inbox,
             board,
             stop,
-            calibration,
+            ahead,
             tried: Some(tried),
             backoff: Backoff::default(),
             opened_at: None,
@@ -133,6 +143,10 @@ impl<'a, O: Open> Opener<'a, O> {
             .map_err(text)?
             .map_err(|why| why.to_string())?;
         let mut opened = Opened { backend, processor };
+        let prepared = guarded(board, || opened.processor.prepare(self.ahead.models));
+        for why in prepared.map_err(text)? {
+            tracing::warn!(device = self.device.name(), "a model is not ready: {why}");
+        }
         let can = |codec: Codec| {
             let config = gpu::decode::Config::default();
             guarded(board, || opened.backend.decoder(codec, config).is_ok()).unwrap_or(false)
@@ -142,12 +156,12 @@ impl<'a, O: Open> Opener<'a, O> {
         if let Some(free) = usage.memory_free_bytes {
             board.memory_base.store(free, Ordering::Relaxed);
         }
-        if cost.ps().is_none() && !self.calibration.is_zero() {
+        if cost.ps().is_none() && !self.ahead.calibration.is_zero() {
             let calibrated = calibrate::run(
                 &opened.backend,
                 &mut opened.processor,
                 board,
-                self.calibration,
+                self.ahead.calibration,
             );
             match calibrated {
                 Ok(measured) => {

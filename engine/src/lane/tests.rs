@@ -53,7 +53,7 @@ impl Rig {
         };
         set(&mut limits);
         let device = Device::Stub(stub.clone());
-        let (lanes, threads) = Lanes::start(&device, count, &limits).expect("lanes start");
+        let (lanes, threads) = Lanes::start(&device, count, &limits, &[]).expect("lanes start");
         Self {
             lanes,
             threads,

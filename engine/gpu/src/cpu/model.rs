@@ -34,6 +34,14 @@ struct Tensors<T> {
 }
 
 impl Models {
+    /// Makes the first of them ready, as many as are kept.
+    pub(super) fn prepare(&mut self, models: &[Model]) -> Vec<String> {
+        let kept = models.iter().take(SESSIONS_MAX);
+        kept.filter_map(|model| session(&mut self.sessions, model).err())
+            .map(|error| error.to_string())
+            .collect()
+    }
+
     /// Runs every work whose step is a model; the others are not looked at. Sets their outcomes.
     pub(super) fn process(&mut self, batch: &mut [Work<'_, Frame>], scratch: &mut Scratch) {
         let mut waiting: Vec<&mut Work<'_, Frame>> = batch

@@ -4,6 +4,7 @@ use kernels::{Frame, Scratch, reference};
 
 use super::model::Models;
 use crate::fault::Fault;
+use crate::model::Model;
 use crate::process::{Process, Step, Work};
 
 #[derive(Default)]
@@ -22,5 +23,9 @@ impl Process<Frame> for Processor {
         }
         self.models.process(batch, &mut self.scratch);
         Ok(())
+    }
+
+    fn prepare(&mut self, models: &[Model]) -> Vec<String> {
+        self.models.prepare(models)
     }
 }

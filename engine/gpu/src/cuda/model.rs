@@ -157,6 +157,20 @@ impl Models {
         Ok(on_host)
     }
 
+    /// Makes the first of them ready, as many as are kept, where each will run.
+    pub(super) fn prepare(&mut self, models: &[Model]) -> Vec<String> {
+        let _back = Ours(self.shared.context.clone());
+        let mut why = Vec::new();
+        for model in models.iter().take(SESSIONS_MAX) {
+            match self.ready(model) {
+                Ok(true) => {}
+                Ok(false) => why.extend(self.host.prepare(model)),
+                Err(error) => why.push(error.to_string()),
+            }
+        }
+        why
+    }
+
     /// Does works on the CPU: each picture comes to the host, and what the model makes of it goes back.
     ///
     /// # Errors
@@ -228,7 +242,7 @@ impl Models {
         };
         let mut ready = Vec::with_capacity(alike.len());
         for work in alike {
-            match self.prepare(work, &passage) {
+            match self.shape(work, &passage) {
                 Ok(()) => ready.push(work),
                 Err(fault) if fault.is_lost() => return Err(fault),
                 Err(fault) => work.outcome = Err(fault.into()),
@@ -255,7 +269,7 @@ impl Models {
     }
 
     /// Gives the output its memory, and lets the stream wait for the input.
-    fn prepare(&self, work: &mut Work<'_, Surface>, passage: &Passage) -> Result<(), Fault> {
+    fn shape(&self, work: &mut Work<'_, Surface>, passage: &Passage) -> Result<(), Fault> {
         let input = work.input;
         input.awaited_by(&self.shared.stream)?;
         let matrix = matrix_of(input.matrix(), input.height());

@@ -19,6 +19,7 @@ use super::model::Models;
 use super::shared::{Shared, Stage};
 use super::surface::{DeviceLease, Surface};
 use crate::fault::Fault;
+use crate::model::Model;
 use crate::process::{Error, Process, Step, Work};
 
 /// The processor of one backend.
@@ -47,7 +48,7 @@ impl Processor {
     }
 
     /// Gives the output its memory and says what is to be done; nothing for an empty picture, which gives an empty one.
-    fn prepare(
+    fn plan(
         &self,
         filter: Filter,
         work: &mut Work<'_, Surface>,
@@ -91,7 +92,7 @@ impl Process<Surface> for Processor {
             let Step::Filter(filter) = work.step else {
                 continue;
             };
-            work.outcome = match self.prepare(*filter, work, &mut scratch) {
+            work.outcome = match self.plan(*filter, work, &mut scratch) {
                 Ok(plan) => {
                     planned.extend(plan);
                     Ok(())
@@ -109,6 +110,10 @@ impl Process<Surface> for Processor {
         self.shared.measured(span)?;
         // After the measure, which is of the device's time.
         self.models.process_on_host(on_host)
+    }
+
+    fn prepare(&mut self, models: &[Model]) -> Vec<String> {
+        self.models.prepare(models)
     }
 }
 

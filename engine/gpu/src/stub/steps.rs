@@ -12,6 +12,7 @@ use crate::cpu::Cpu;
 use crate::decode::{self, Decode, Decoded, Unit};
 use crate::encode::{self, Encode, Encoded};
 use crate::fault::Fault;
+use crate::model::Model;
 use crate::process::{Process, Work};
 use crate::reorder::Reorder;
 
@@ -165,6 +166,10 @@ impl Process<Surface> for Processor {
             work.output.pts = work.input.pts;
         }
         Ok(())
+    }
+
+    fn prepare(&mut self, models: &[Model]) -> Vec<String> {
+        self.inner.prepare(models)
     }
 }
 

@@ -44,6 +44,14 @@ impl Host {
         self.models.push(model.id().to_owned());
     }
 
+    /// Makes a model ready that runs here. A sentence for what could not be.
+    pub(super) fn prepare(&mut self, model: &Model) -> Vec<String> {
+        match made(&mut self.processor) {
+            Ok(processor) => processor.prepare(std::slice::from_ref(model)),
+            Err(error) => vec![error.to_string()],
+        }
+    }
+
     /// Does works: each picture comes to the host, and what the model makes of it goes back.
     ///
     /// # Errors
@@ -59,18 +67,14 @@ impl Host {
     }
 
     fn run(&mut self, shared: &Shared, works: &mut [&mut Work<'_, Surface>]) -> Result<(), Fault> {
-        let processor = match &mut self.processor {
-            Some(processor) => processor,
-            none => match Cpu.processor() {
-                Ok(processor) => none.insert(processor),
-                Err(error) => {
-                    let error = Error::Refused(error.to_string());
-                    works
-                        .iter_mut()
-                        .for_each(|work| work.outcome = Err(error.clone()));
-                    return Ok(());
+        let processor = match made(&mut self.processor) {
+            Ok(processor) => processor,
+            Err(error) => {
+                for work in works {
+                    work.outcome = Err(error.clone());
                 }
-            },
+                return Ok(());
+            }
         };
         self.inputs.resize_with(works.len(), Frame::default);
         self.outputs.resize_with(works.len(), Frame::default);
@@ -98,6 +102,16 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// The CPU's processor, made when it is first wanted.
+fn made(processor: &mut Option<Box<dyn Process<Frame>>>) -> Result<&mut dyn Process<Frame>, Error> {
+    if processor.is_none() {
+        let made = Cpu.processor();
+        *processor = Some(made.map_err(|error| Error::Refused(error.to_string()))?);
+    }
+    let made = processor.as_mut().expect("it was just made");
+    Ok(&mut **made)
 }
 
 /// Brings a picture to the host.
