@@ -25,6 +25,7 @@ use cudarc::driver::sys::CUdeviceptr;
 use super::context::Context;
 use super::stream::Stream;
 use crate::fault::Fault;
+use handoff::region::Region;
 
 /// Pages are locked whole, so memory is taken in whole pages: two registrations may not share one.
 const PAGE_BYTES: usize = 4096;
@@ -50,9 +51,6 @@ struct HostMemory {
     base: NonNull<u8>,
     layout: Layout,
 }
-
-/// A region of host memory, and what keeps it: where it begins, how long it is, and what frees it when dropped, on any thread.
-pub type Region = (NonNull<u8>, usize, Box<dyn Send>);
 
 // === impl DeviceMemory ===
 
@@ -115,7 +113,11 @@ impl Pinned {
         self.is_ours = false;
         let memory = Arc::clone(&self.memory);
         self.context.bury(Arc::clone(&memory));
-        (memory.base, memory.layout.size(), Box::new(memory))
+        let (base, len) = (memory.base, memory.layout.size());
+        // SAFETY: whoever cuts pages or slots from pinned memory needs it as a region. The span is one allocation, zeroed when it
+        // was made, and stays where it is until the last holder of `memory` is gone; `self` was its only owner and ends here, and
+        // the device writes to it only where the region's owner has it copy to.
+        unsafe { Region::foreign(base, len, Box::new(memory)) }
     }
 }
 

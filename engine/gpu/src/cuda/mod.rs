@@ -80,7 +80,7 @@ pub use calls::Status;
 pub use context::Context;
 pub use driver::Driver;
 pub use launch::{Function, Module};
-pub use memory::{Pinned, Region};
+pub use memory::Pinned;
 pub use stream::{Event, Stream};
 pub use surface::Surface;
 

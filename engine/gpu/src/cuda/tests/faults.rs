@@ -145,31 +145,29 @@ fn a_stuck_device_is_abandoned() {
         before,
         "nothing was given back, the context included"
     );
-    let (base, bytes, keeper) = region.unwrap();
-    assert_eq!((base.as_ptr() as usize % 4096, bytes), (0, 4096));
-    drop(keeper);
+    let region = region.unwrap();
+    let base = region.base().as_ptr() as usize;
+    assert_eq!((base % 4096, region.len()), (0, 4096));
+    drop(region);
     let again = Cuda::new(0).open_on(fake::driver());
     assert!(again.is_ok());
 }
 
-/// The bytes are there as long as the keeper, on any thread; the registration as long as the context.
+/// The bytes are there as long as a slot of them is, on any thread; the registration as long as the context.
 #[test]
-fn a_region_outlives_its_context() {
+fn slots_of_pinned_memory_outlive_its_context() {
     let backend = open();
-    let mut pinned = Pinned::new(backend.context(), 5000).unwrap();
-    pinned[4999] = 7;
-    let (base, bytes, keeper) = pinned.into_region();
-    assert_eq!(bytes, 8192);
+    let pinned = Pinned::new(backend.context(), 5000).unwrap();
+    let region = pinned.into_region();
+    assert_eq!(region.len(), 8192);
+    let slots = handoff::slot::Slots::new(region, 4096);
+    let mut slot = slots.take().unwrap();
+    slot[4095] = 7;
+    drop(slots);
     assert_eq!(fake::held()[5], 1);
     drop(backend);
     assert_eq!(fake::held()[0], 0, "the context is gone");
-    let base = base.as_ptr().expose_provenance();
-    let read = std::thread::spawn(move || {
-        // SAFETY: the keeper is alive, and nobody else has the bytes.
-        let last = unsafe { *std::ptr::with_exposed_provenance::<u8>(base + 4999) };
-        drop(keeper);
-        last
-    });
+    let read = std::thread::spawn(move || slot[4095]);
     assert_eq!(read.join().unwrap(), 7);
 }
 
