@@ -4,14 +4,14 @@ use super::*;
 
 #[test]
 fn a_lane_is_full_at_its_ceiling_and_has_room_when_somebody_leaves() {
-    // Nothing was measured: each is taken to need a quarter.
-    let rig = Rig::start(&stub(4, ms(0)), 1, |limits| limits.lane_percent = 85);
+    // Nothing was measured: each is taken to need a twelfth.
+    let rig = Rig::start(&stub(4, ms(0)), 1, |limits| limits.lane_percent = 25);
     let mut clients: Vec<_> = (0..3).map(|_| rig.client()).collect();
-    assert_eq!(rig.report(0).utilisation_permille, 749);
+    assert_eq!(rig.report(0).utilisation_permille, 249);
     assert_eq!(rig.try_client().err(), Some(Refusal::Full("lane time")));
     assert_eq!(rig.report(0).sessions, 3, "a refusal leaves nothing behind");
     clients.pop();
-    assert_eq!(rig.report(0).utilisation_permille, 499);
+    assert_eq!(rig.report(0).utilisation_permille, 166);
     drop(rig.client());
     clients.push(rig.client());
     assert_eq!(rig.try_client().err(), Some(Refusal::Full("lane time")));
@@ -19,7 +19,7 @@ fn a_lane_is_full_at_its_ceiling_and_has_room_when_somebody_leaves() {
 
 #[test]
 fn sessions_go_where_there_is_the_least_to_do() {
-    let rig = Rig::start(&stub(4, ms(0)), 3, |limits| limits.lane_percent = 85);
+    let rig = Rig::start(&stub(4, ms(0)), 3, |limits| limits.lane_percent = 25);
     let clients: Vec<_> = (0..9).map(|_| rig.client()).collect();
     let sessions: Vec<_> = rig
         .lanes
@@ -38,7 +38,7 @@ fn room_follows_what_is_measured() {
     let rig = Rig::start(&stub(1, ms(3)), 1, |limits| limits.lane_percent = 85);
     let mut client = rig.client();
     let began = Instant::now();
-    // 64x48 at a third of what was assumed of 1280x720, but 9 ms a picture: a far costlier pixel.
+    // 64x48 at twenty a second, a hundred and fiftieth of what was assumed, but 9 ms a picture: a far costlier pixel.
     for n in 1..=26 {
         client.send(1);
         std::thread::sleep((began + ms(50) * n).saturating_duration_since(Instant::now()));
@@ -55,7 +55,7 @@ fn room_follows_what_is_measured() {
     );
     // Twenty pictures a second of 6 ms and more, give or take a busy machine.
     assert!((80..3000).contains(&report.utilisation_permille));
-    // Pixels that cost so much are not to be had by 1280x720 at 30.
+    // Pixels that cost so much are not to be had by 640x480 at 30.
     assert_eq!(rig.try_client().err(), Some(Refusal::Full("lane time")));
 }
 
