@@ -116,8 +116,8 @@ fn a_lost_device_ends_the_sessions_of_one_lane_and_is_back_for_others() {
 fn a_node_without_lane_time_says_so_and_has_room_again() {
     let world = World::own(|config| {
         config.device = Device::Stub(Stub::default());
-        // Nothing is measured before the first session: each is taken to need a quarter of the lane.
-        config.limits.lane_percent = 60;
+        // Nothing is measured before the first session: each is taken to need a twelfth of the lane.
+        config.limits.lane_percent = 20;
     });
     let first = Live::open(&world, EDGES);
     let second = Live::open(&world, EDGES);
