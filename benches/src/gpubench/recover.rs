@@ -93,7 +93,7 @@ pub fn run<S: Subject>(subject: &S, settings: &Settings) -> Result<Report, Troub
     match subject.faults() {
         Some(_) => under_a_lane(subject, &clip, &mut report).map_err(Trouble::Failed)?,
         None => report.notes.push(
-            "under a lane: not measured, since the loss cannot be brought about there; `neighbours` and the engine's tests have lanes that lose theirs"
+            "under a lane: not measured, since the loss cannot be brought about there; the engine's tests lose a lane's device on the stub"
                 .to_owned(),
         ),
     }
