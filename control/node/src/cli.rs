@@ -143,12 +143,12 @@ pub(crate) fn example() -> String {
             .map_or("", |name| name.as_str());
         let default = default.trim_end_matches(']');
         let value = match unit {
-            "BOOL" | "N" | "MIB" | "SECONDS"
+            "BOOL" | "N" | "MIB" | "SECONDS" | "PERCENT"
                 if default.parse::<u64>().is_ok() || unit == "BOOL" =>
             {
                 default.to_owned()
             }
-            "N" | "MIB" | "SECONDS" => format!("0   # {default}"),
+            "N" | "MIB" | "SECONDS" | "PERCENT" => format!("0   # {default}"),
             _ if default.contains(' ') => format!("\"\"   # {default}"),
             _ => format!("{default:?}"),
         };
