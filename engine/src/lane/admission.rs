@@ -67,8 +67,9 @@ impl Demand {
         cost_ps: u64,
         ceiling_permille: u64,
     ) -> Option<Arc<Seat>> {
+        let assumed = self.assumed();
         let room = |now: u64| {
-            let then = now.saturating_add(ASSUMED_PIXELS_PER_S);
+            let then = now.saturating_add(assumed);
             (now == 0 || permille(then, cost_ps) <= ceiling_permille).then_some(then)
         };
         self.pixels_per_s
@@ -78,10 +79,23 @@ impl Demand {
         self.fresh.fetch_add(1, Ordering::Relaxed);
         Some(Arc::new(Seat {
             demand: self.clone(),
-            pixels_per_s: AtomicU64::new(ASSUMED_PIXELS_PER_S),
+            pixels_per_s: AtomicU64::new(assumed),
             fresh: AtomicBool::new(true),
             left: AtomicBool::new(false),
         }))
+    }
+}
+
+impl Demand {
+    /// What one more is taken to want: as much as those that are there do on average, and not less than is assumed of a first.
+    fn assumed(&self) -> u64 {
+        let there = self.sessions.load(Ordering::Relaxed);
+        let mean = self.pixels_per_s().checked_div(there).unwrap_or(0);
+        // Both are read while others come and go: no more than the largest picture at the highest rate can come of it.
+        mean.clamp(
+            ASSUMED_PIXELS_PER_S,
+            8192 * 8192 * PICTURES_PER_S_MAX as u64,
+        )
     }
 }
 
@@ -304,6 +318,17 @@ mod tests {
             2 * ASSUMED_PIXELS_PER_S + 320 * 180 * 30
         );
         assert!(take().is_some());
+    }
+
+    #[test]
+    fn one_more_is_taken_to_be_like_those_that_are_there() {
+        let demand = Arc::new(Demand::default());
+        let take = || demand.take_seat(ASSUMED_COST_PS, CEILING);
+        let first = take().unwrap();
+        first.measured(1280 * 720 * 30);
+        let (_second, _third) = (take().unwrap(), take().unwrap());
+        assert_eq!(demand.pixels_per_s(), 3 * 1280 * 720 * 30);
+        assert!(take().is_none(), "a fourth would be 99.6 %");
     }
 
     #[test]
