@@ -6,14 +6,15 @@
 #   benches/gpu/run.sh --also    the benches of the CPU as well, as far as SECONDS_MAX allows
 #
 # It is for a bare machine to which the repository was carried with its release binaries in target/release: millstream, loadgen,
-# neighbours, gpubench, and in target/release/deps the tests named `cuda_parity` and `cuda_codec`. For --also: fanout, icount, and in
-# deps the benches `units` and `hop`. What is not there is one line `absent: …`, and the rest goes on. The exit status is the number
+# neighbours, gpubench, and in target/release/deps the tests named `cuda_parity`, `cuda_codec` and `cuda_model`. For --also: fanout,
+# icount, and in deps the benches `units` and `hop`. What is not there is one line `absent: …`, and the rest goes on. The exit status is the number
 # of steps that failed; absent is not failed.
 #
 #   OUT        where the files go              [benches/results/gpu-DATE]
 #   BIN        where the binaries are          [target/release]
 #   DEVICE     what the server is to use       [auto]
-#   GPU_TESTS  names of the tests with a GPU   [cuda_parity cuda_codec]
+#   GPU_TESTS  names of the tests with a GPU   [cuda_parity cuda_codec cuda_model]
+#   CLIPS      MPEG-TS files to decode beside the bundled one and the drawn ones
 #   SANITIZER  compute-sanitizer, when it is not on the path
 #   SECONDS_MAX  for all steps together        [480; 900 with --also]
 set -u
@@ -21,7 +22,7 @@ set -u
 BIN=${BIN:-target/release}
 OUT=${OUT:-benches/results/gpu-$(date +%F)}
 DEVICE=${DEVICE:-auto}
-GPU_TESTS=${GPU_TESTS:-cuda_parity cuda_codec}
+GPU_TESTS=${GPU_TESTS:-cuda_parity cuda_codec cuda_model}
 SANITIZER=${SANITIZER:-compute-sanitizer}
 [[ ${1:-} != --also ]] || SECONDS_MAX=${SECONDS_MAX:-900}
 SECONDS_MAX=${SECONDS_MAX:-480}
@@ -275,6 +276,13 @@ step_gpubench() {
     local log=$OUT/gpubench-$1.log status
     "$BIN/gpubench" "$1" --device "$DEVICE" 2>"$log"
     status=$?
+    if [[ $1 == decode && $status == [04] ]]; then
+        local clip clips=() of_files
+        for clip in control/node/assets/clip.ts ${CLIPS:-}; do clips+=(--clip "$clip"); done
+        "$BIN/gpubench" decode --device "$DEVICE" "${clips[@]}" 2>>"$log"
+        of_files=$?
+        ((of_files == 0)) || status=$of_files
+    fi
     ((status != 1)) || fenced tail -n 5 "$log"
     return "$status"
 }

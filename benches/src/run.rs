@@ -248,6 +248,22 @@ fn service_addr(addr: SocketAddr) -> String {
 /// How long a server may take to listen, and to stop.
 const SERVER_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Raises the limit of open files as far as it goes: several sockets a subscriber or session are more than the usual 1024 allow.
+pub fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if setrlimit(Resource::Nofile, raised).is_err() {
+        eprintln!(
+            "warning: the limit of open files stays at {:?}",
+            limit.current
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

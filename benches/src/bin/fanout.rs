@@ -10,7 +10,6 @@ use benches::load::{Failure, Plan, Tally, Target};
 use benches::run::{Campaign, Scenario, report};
 use benches::{floor, pin};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Measures the fan-out of a trickle server against the least that any server could do.
 #[derive(Parser)]
@@ -135,7 +134,7 @@ fn main() -> ExitCode {
 }
 
 fn serve_floor(listen: SocketAddr, cpu: Option<usize>) -> Result<ExitCode, Failure> {
-    raise_file_limit();
+    benches::run::raise_file_limit();
     cpu.map_or(Ok(()), pin::to)?;
     let listener = TcpListener::bind(listen)
         .map_err(|error| Failure::new(format!("cannot listen on {listen}: {error}")))?;
@@ -145,7 +144,7 @@ fn serve_floor(listen: SocketAddr, cpu: Option<usize>) -> Result<ExitCode, Failu
 }
 
 fn load(args: &LoadArgs) -> Result<ExitCode, Failure> {
-    raise_file_limit();
+    benches::run::raise_file_limit();
     args.cpu.map_or(Ok(()), pin::to)?;
     let mut plan = args.shape.plan(args.addr);
     plan.target = match args.target {
@@ -163,7 +162,7 @@ fn load(args: &LoadArgs) -> Result<ExitCode, Failure> {
 }
 
 fn run(args: RunArgs) -> Result<ExitCode, Failure> {
-    raise_file_limit();
+    benches::run::raise_file_limit();
     let both = ["1x200", "20x5"]
         .map(str::parse)
         .into_iter()
@@ -241,21 +240,6 @@ fn print_tally(tally: &Tally) {
     println!("own CPU       {:.0} %", tally.own_cpu_share() * 100.0);
     if tally.is_generator_bound() {
         println!("the generator was the bottleneck: these figures do not count");
-    }
-}
-
-/// Two sockets a subscriber are more than the usual 1024 allow.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if setrlimit(Resource::Nofile, raised).is_err() {
-        eprintln!(
-            "warning: the limit of open files stays at {:?}",
-            limit.current
-        );
     }
 }
 

@@ -10,7 +10,6 @@ use benches::load::Failure;
 use benches::neighbours::Campaign;
 use benches::neighbours::table::{self, Verdict};
 use clap::Parser;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const EXIT: &str = "\
 Examples:
@@ -89,7 +88,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<u8, Failure> {
-    raise_file_limit();
+    benches::run::raise_file_limit();
     let campaign = campaign(cli);
     let date = cli.date.as_deref();
     if cli.search {
@@ -132,21 +131,6 @@ fn publish(cli: &Cli, report: &str) -> Result<(), Failure> {
         fs::create_dir_all(folder).map_err(failed)?;
     }
     fs::write(out, format!("{report}\n")).map_err(failed)
-}
-
-/// Five sockets a session are more than the usual 1024 allow.
-fn raise_file_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if setrlimit(Resource::Nofile, raised).is_err() {
-        eprintln!(
-            "warning: the limit of open files stays at {:?}",
-            limit.current
-        );
-    }
 }
 
 /// As loadgen's.

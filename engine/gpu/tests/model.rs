@@ -443,47 +443,6 @@ fn sessions_and_sources_cross_threads() {
     assert!(Runtime::pure().describe().starts_with("tract "));
 }
 
-/// Not a check: prints pictures a second, of the clock and of processor time, which others at work disturb less.
-/// `cargo test --release -p gpu --test model -- --ignored --nocapture speed`
-#[test]
-#[ignore = "a measurement"]
-fn speed_at_640_by_360() {
-    for runtime in both() {
-        for (threads, batch) in [(1, 1), (2, 1), (1, 4), (2, 4)] {
-            let place = Place::Cpu { threads };
-            let mut session = runtime.session(&Source::built_in(), place).unwrap();
-            let input = picture(360, 640, 1).repeat(batch);
-            let mut output = Vec::new();
-            let shape = [batch, 3, 360, 640];
-            session.run(&input, shape, &mut output).unwrap();
-            let (started, worked) = (std::time::Instant::now(), processor_s());
-            let mut pictures = 0;
-            while started.elapsed().as_secs_f64() < 3.0 {
-                session.run(&input, shape, &mut output).unwrap();
-                pictures += batch;
-            }
-            let rate = |seconds: f64| pictures as f64 / seconds;
-            println!(
-                "{}: {threads} threads, batch {batch}: {:.1}/s, {:.1} a processor second",
-                runtime.describe(),
-                rate(started.elapsed().as_secs_f64()),
-                rate(processor_s() - worked),
-            );
-        }
-    }
-}
-
-/// What this process has used of all processors, to a hundredth of a second.
-fn processor_s() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let (_, fields) = stat.rsplit_once(") ").unwrap();
-    let ticks = fields.split(' ').skip(11).take(2);
-    ticks
-        .map(|ticks| ticks.parse::<f64>().unwrap())
-        .sum::<f64>()
-        / 100.0
-}
-
 /// tract, and ONNX Runtime where there is one.
 fn both() -> impl Iterator<Item = Runtime> {
     [Some(Runtime::pure()), onnx_runtime()]

@@ -19,7 +19,6 @@ macro_rules! calls {
     ($($field:ident = $symbol:literal($($argument:ty),*);)*) => {
         /// The calls. Each is as unsafe as the C function that it is; NVIDIA's driver API manual says what each asks for.
         #[derive(Clone, Copy)]
-        #[allow(dead_code, reason = "copies between pitches are for the codec engines")]
         pub(super) struct Calls {
             $(pub(super) $field: unsafe extern "C" fn($($argument),*) -> Status,)*
         }

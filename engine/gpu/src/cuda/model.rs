@@ -271,7 +271,6 @@ impl Models {
     /// Gives the output its memory, and lets the stream wait for the input.
     fn shape(&self, work: &mut Work<'_, Surface>, passage: &Passage) -> Result<(), Fault> {
         let input = work.input;
-        input.awaited_by(&self.shared.stream)?;
         let matrix = matrix_of(input.matrix(), input.height());
         let (width, height) = (passage.from.width, passage.from.height);
         work.output.shape(width, height, input.range(), matrix)

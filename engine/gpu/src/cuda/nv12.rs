@@ -46,7 +46,6 @@ impl Layout {
     }
 
     /// Bytes from a row to the next, luma and chroma alike.
-    #[allow(dead_code, reason = "for the codec engines")]
     pub(crate) fn pitch(self) -> usize {
         self.pitch
     }

@@ -363,7 +363,6 @@ impl Ground for Device {
                 name: "no memory behind it",
             });
         };
-        from.awaited_by(&self.0.stream)?;
         let span = self.0.measure(Stage::Encode)?;
         for rectangle in rectangles(&source, &target, shape) {
             // SAFETY: both are surfaces of this backend and the rectangle is within them; their memory is used in the order of

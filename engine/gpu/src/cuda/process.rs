@@ -59,7 +59,6 @@ impl Processor {
             work.output.clear();
             return Ok(None);
         };
-        input.awaited_by(&self.shared.stream)?;
         work.output
             .shape(input.width(), input.height(), input.range(), input.matrix())?;
         let dst = work

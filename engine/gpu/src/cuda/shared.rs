@@ -60,7 +60,6 @@ pub(crate) struct Counters {
 }
 
 /// Which total a span of device time is added to.
-#[allow(dead_code, reason = "decoding and encoding are for the codec engines")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     Decode,

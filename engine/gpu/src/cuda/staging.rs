@@ -135,7 +135,6 @@ pub(crate) fn download(
         call: "a download",
         name: "the surface holds no picture",
     })?;
-    surface.awaited_by(stream)?;
     let mut staged = staging.take(layout.bytes())?;
     let bytes = &mut staged.pinned[..layout.bytes()];
     // SAFETY: nobody looks at the bytes before `into_frame` has waited for the event behind the copy; and when the lease goes

@@ -1,8 +1,7 @@
 //! One picture in device memory, from a pool.
 //!
 //! A surface may be used again, by the stream of its backend, as soon as it is dropped: what is put into the stream later runs
-//! later. Whoever writes a surface on another stream lets that wait for the backend's first, and leaves an event
-//! ([`Surface::set_ready`]) that the backend's stream waits for before it reads.
+//! later. Nothing writes a surface on another stream.
 
 use std::rc::Rc;
 
@@ -12,7 +11,7 @@ use super::context::Context;
 use super::memory::DeviceMemory;
 use super::nv12::Layout;
 use super::pool::{Allocate, Lease, Pool};
-use super::stream::{Event, Stream};
+use super::stream::Stream;
 use crate::fault::Fault;
 
 /// How long anything waits for the device: a hundred times what a batch of the largest pictures takes.
@@ -36,7 +35,6 @@ pub struct Surface {
     layout: Layout,
     range: Range,
     matrix: Matrix,
-    ready: Option<Event>,
 }
 
 // === impl DeviceBlocks ===
@@ -68,7 +66,6 @@ impl Allocate for DeviceBlocks {
 }
 
 impl DevicePool {
-    #[allow(dead_code, reason = "for the codec engines")]
     /// A surface for a picture of this size. What it holds is unspecified.
     ///
     /// # Errors
@@ -97,7 +94,6 @@ impl Surface {
             layout: Layout::default(),
             range: Range::default(),
             matrix: Matrix::default(),
-            ready: None,
         }
     }
 
@@ -119,7 +115,6 @@ impl Surface {
                 name: "a size that no picture has: each side is 1 to 8192",
             });
         };
-        self.ready = None;
         let bytes = layout.bytes();
         // Memory that is much too large is given back, so that a stream which shrinks does not keep it.
         let fits =
@@ -138,7 +133,6 @@ impl Surface {
     pub(crate) fn clear(&mut self) {
         self.block = None;
         self.layout = Layout::default();
-        self.ready = None;
     }
 
     /// Whether it holds no picture.
@@ -180,23 +174,6 @@ impl Surface {
     /// Its device memory begins here, unless there is none: luma, then chroma, as the layout says.
     pub(crate) fn address(&self) -> Option<u64> {
         self.block.as_ref().map(|block| block.address())
-    }
-
-    /// Says that another stream writes the picture, and when it is done. Dropping a surface drops this: see to it that the
-    /// backend's stream has waited, or wait.
-    #[allow(dead_code, reason = "for the codec engines")]
-    pub(crate) fn set_ready(&mut self, event: Event) {
-        self.ready = Some(event);
-    }
-
-    /// Lets a stream wait for the picture, when another one writes it.
-    ///
-    /// # Errors
-    /// When the device is lost.
-    pub(crate) fn awaited_by(&self, stream: &Stream) -> Result<(), Fault> {
-        self.ready
-            .as_ref()
-            .map_or(Ok(()), |event| stream.wait_for(event))
     }
 }
 
