@@ -1,0 +1,181 @@
+//! A payment that has arrived: well formed, and nothing more.
+//!
+//! It owns its bytes and stays in them; parsing takes no memory. Whatever we could never have issued is refused here, so that all
+//! later fields have the width they have in the MAC.
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::address::{Address, Hash};
+use crate::price::{Price, PriceFault};
+use crate::refusal::Refusal;
+use crate::secret::Terms;
+use crate::session::SessionId;
+use crate::signature::Signature;
+use crate::wire::{Malformed, PaymentView, TicketParams, Tickets};
+
+/// A payment with at least one ticket.
+pub struct Received {
+    bytes: Vec<u8>,
+    terms: Terms,
+    rand_hash: Hash,
+    tickets: u32,
+}
+
+/// What some bytes amount to. All give the buffer back, so that it can be filled again.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a payment is moved twice; a box would be an allocation each"
+)]
+pub enum Parsed {
+    /// A payment.
+    Payment(Received),
+    /// A payment of nothing, as gateways send when they have credit left.
+    Nothing(Vec<u8>),
+    /// No payment that can be taken.
+    Refused(Vec<u8>, Fault),
+}
+
+/// Why bytes are not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// They are no payment.
+    Malformed(Malformed),
+    /// They are one that nobody can take.
+    Refused(Refusal),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(how) => write!(f, "invalid payment: {how}"),
+            Self::Refused(why) => why.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Fault {}
+
+/// One ticket of a payment: its nonce, and its signature if it has the form of one.
+pub type Slip = (u32, Option<Signature>);
+
+impl Received {
+    /// Of a message's bytes, for a session.
+    #[must_use]
+    pub fn parse(bytes: Vec<u8>, session: SessionId) -> Parsed {
+        match read(&bytes, session) {
+            Err(fault) => Parsed::Refused(bytes, fault),
+            Ok(None) => Parsed::Nothing(bytes),
+            Ok(Some((terms, rand_hash, tickets))) => Parsed::Payment(Self {
+                bytes,
+                terms,
+                rand_hash,
+                tickets,
+            }),
+        }
+    }
+
+    /// Who claims to have sent it.
+    #[must_use]
+    pub const fn sender(&self) -> &Address {
+        &self.terms.sender
+    }
+
+    /// What it claims that we offered.
+    #[must_use]
+    pub const fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The commitment that it claims to pay under.
+    #[must_use]
+    pub const fn rand_hash(&self) -> &Hash {
+        &self.rand_hash
+    }
+
+    /// How many tickets there are; at least one.
+    #[must_use]
+    pub const fn tickets(&self) -> u32 {
+        self.tickets
+    }
+
+    /// Its tickets in their order, from where a cursor stands; it moves behind what was read.
+    pub fn slips<'a>(&'a self, cursor: &'a mut Cursor) -> impl Iterator<Item = Slip> + 'a {
+        let mut tickets = Tickets::of_checked(&self.bytes[cursor.at..]);
+        core::iter::from_fn(move || {
+            let ticket = tickets.next()?;
+            cursor.at = self.bytes.len() - tickets.left();
+            Some((ticket.sender_nonce, Signature::parse(ticket.signature).ok()))
+        })
+    }
+
+    /// The buffer, to be filled again.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+/// How far the tickets of a payment have been read.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cursor {
+    at: usize,
+}
+
+impl fmt::Debug for Received {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Received")
+            .field("sender", &self.terms.sender)
+            .field("session", &self.terms.session)
+            .field("tickets", &self.tickets)
+            .finish_non_exhaustive()
+    }
+}
+
+type Read = Option<(Terms, Hash, u32)>;
+
+fn read(bytes: &[u8], session: SessionId) -> Result<Read, Fault> {
+    let view = PaymentView::parse(bytes).map_err(Fault::Malformed)?;
+    if view.tickets == 0 {
+        return Ok(None);
+    }
+    let params = view.params.ok_or(Fault::Refused(Refusal::NoParams))?;
+    let terms = terms(&view, &params, session).map_err(Fault::Refused)?;
+    Ok(Some((terms, params.recipient_rand_hash, view.tickets)))
+}
+
+fn terms(
+    view: &PaymentView<'_>,
+    params: &TicketParams,
+    session: SessionId,
+) -> Result<Terms, Refusal> {
+    if !view.has_expiration {
+        return Err(Refusal::NoExpiration);
+    }
+    if view.sender == Address::ZERO {
+        return Err(Refusal::Sender);
+    }
+    let price = view
+        .expected_price
+        .ok_or(Refusal::Price(PriceFault::NoPixels))?;
+    Ok(Terms {
+        recipient: params.recipient,
+        sender: view.sender,
+        session,
+        price: Price::new(price.price_per_unit, price.pixels_per_unit).map_err(Refusal::Price)?,
+        face_value: params.face_value,
+        win_prob: params.win_prob,
+        seed: params.seed,
+        // We name blocks with 64 bits; who names one beyond does not repeat what we said.
+        expiration_block: params
+            .expiration_block
+            .try_into()
+            .map_err(|_| Refusal::Rand)?,
+        creation_round: match u64::try_from(params.creation_round) {
+            Ok(round) if round > 0 => round,
+            _ => return Err(Refusal::Round),
+        },
+        creation_round_block_hash: params.creation_round_block_hash,
+    })
+}
