@@ -1,9 +1,9 @@
 //! Who has paid what for, under which parameters, with which nonces: the state behind every verdict.
 //!
 //! ```text
-//!   sender ──┬── account (sender, session): credit, pixels debited, price ◀──┐
-//!            │                                                               │
-//!            └── winners not settled, in wei            commitment: face value, probability, expiry, nonces that came
+//!   sender ──┬── accounts, by name: credit, pixels debited, price
+//!            ├── commitments, by hash: face value, probability, expiry, nonces that came
+//!            └── winners not settled, in wei
 //! ```
 //!
 //! Invariants:
@@ -37,13 +37,11 @@ use slots::Slots;
 /// How much a book holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Accounts.
+    /// Accounts; some 400 bytes each. One sender may have a quarter of them.
     pub accounts: usize,
-    /// Sets of parameters that are not expired; some 500 bytes each. A stream that pays every five seconds has about 96, each answer to a
-    /// payment bringing new ones.
+    /// Sets of parameters that are not expired; some 500 bytes each, and likewise. A stream that pays every five seconds has about 96, since
+    /// each answer to a payment brings new ones.
     pub commitments: usize,
-    /// Of those, how many one sender may have.
-    pub commitments_per_sender: usize,
     /// L1 blocks after which an account that nothing happens to is forgotten.
     pub account_idle_blocks: u64,
 }
@@ -53,7 +51,6 @@ impl Default for Limits {
         Self {
             accounts: 65_536,
             commitments: 1 << 20,
-            commitments_per_sender: 1 << 18,
             // A day, at twelve seconds a block.
             account_idle_blocks: 7_200,
         }
@@ -63,8 +60,8 @@ impl Default for Limits {
 /// A set of parameters under which an authentic ticket has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commitment {
-    /// The slot of the account that it pays into.
-    pub account: u32,
+    /// Who pays under it.
+    pub sender: Address,
     /// The hash of the secret number.
     pub rand_hash: Hash,
     /// The secret number.
@@ -140,12 +137,17 @@ impl fmt::Display for Inconsistent {
 
 impl core::error::Error for Inconsistent {}
 
-/// A payment whose parameters are good now. What it says holds until the book changes.
+/// A payment whose parameters are good now, and where it goes.
 #[derive(Debug, Clone, Copy)]
 pub struct Admitted {
-    commitment: Option<u32>,
+    account: SessionId,
     /// What the sender can pay in all.
     available: Wei,
+}
+
+struct Places {
+    commitment: Option<u32>,
+    account: Option<u32>,
 }
 
 impl Book {
@@ -172,8 +174,7 @@ impl Book {
     pub fn restore(limits: Limits, snapshot: Snapshot) -> Result<Self, Inconsistent> {
         let mut book = Self::new(limits);
         book.block = snapshot.block;
-        for (slot, mut account) in snapshot.accounts {
-            account.commitments = 0;
+        for (slot, account) in snapshot.accounts {
             book.put_account(slot, account)?;
         }
         for (slot, commitment) in snapshot.commitments {
@@ -193,10 +194,10 @@ impl Book {
         self.block
     }
 
-    /// An account.
+    /// A sender's account of that name.
     #[must_use]
-    pub fn account(&self, sender: Address, session: SessionId) -> Option<&Account> {
-        self.accounts.get(*self.by_name.get(&(sender, session))?)
+    pub fn account(&self, sender: Address, name: SessionId) -> Option<&Account> {
+        self.accounts.get(*self.by_name.get(&(sender, name))?)
     }
 
     /// The account in a slot.
@@ -230,14 +231,15 @@ impl Book {
             .unwrap_or_default()
     }
 
-    /// Whether tickets under these parameters may be taken now. `funds` are the sender's, if they are known; `round` is the newest
-    /// initialised one.
+    /// Whether tickets under these parameters may be taken now, and credited to the sender's account of that name. `funds` are the
+    /// sender's, if they are known; `round` is the newest initialised one.
     ///
     /// # Errors
     /// They may not.
     pub fn admit(
         &self,
         opened: &Opened,
+        account: SessionId,
         funds: Option<&Funds>,
         round: u64,
     ) -> Result<Admitted, Refusal> {
@@ -245,50 +247,58 @@ impl Book {
         if terms.expiration_block <= self.block {
             return Err(Refusal::Expired);
         }
-        let commitment = self.by_hash.get(opened.rand_hash()).copied();
-        if commitment.is_none() {
-            self.has_room(&terms.sender, terms.session)?;
+        self.places(opened, account)?;
+        let mut admitted = Admitted {
+            account,
+            // Tickets that can win nothing need nothing behind them.
+            available: Wei::MAX,
+        };
+        if !terms.face_value.is_zero() {
+            let funds = funds.ok_or(Refusal::SenderUnknown)?;
+            if funds.is_unlocking(round) {
+                return Err(Refusal::Unlocking);
+            }
+            admitted.available = funds.available(Wei::ZERO);
+            self.covers(opened, &admitted)?;
         }
-        // Tickets that can win nothing need nothing behind them.
-        if terms.face_value.is_zero() {
-            return Ok(Admitted {
-                commitment,
-                available: Wei::MAX,
-            });
-        }
-        let funds = funds.ok_or(Refusal::SenderUnknown)?;
-        if funds.is_unlocking(round) {
-            return Err(Refusal::Unlocking);
-        }
-        let available = funds.available(Wei::ZERO);
-        self.covers(opened, available)?;
-        Ok(Admitted {
-            commitment,
-            available,
-        })
+        Ok(admitted)
     }
 
-    fn has_room(&self, sender: &Address, session: SessionId) -> Result<(), Refusal> {
-        let held = self
-            .senders
-            .get(sender)
-            .map_or(0, |sender| sender.commitments);
-        let needs_account = !self.by_name.contains_key(&(*sender, session));
-        let is_full = self.commitments.len() >= self.limits.commitments
-            || held >= self.limits.commitments_per_sender
-            || (needs_account && self.accounts.len() >= self.limits.accounts);
-        match is_full {
+    /// Where commitment and account are kept, or where they will be.
+    fn places(&self, opened: &Opened, account: SessionId) -> Result<Places, Refusal> {
+        let sender = opened.terms().sender;
+        let places = Places {
+            commitment: self.by_hash.get(opened.rand_hash()).copied(),
+            account: self.by_name.get(&(sender, account)).copied(),
+        };
+        let held = self.senders.get(&sender).copied().unwrap_or_default();
+        let is_full = |place: Option<u32>, all: usize, limit: usize, own: usize| {
+            place.is_none() && (all >= limit || own >= (limit / SENDERS_SHARE).max(1))
+        };
+        let Limits {
+            accounts,
+            commitments,
+            ..
+        } = self.limits;
+        match is_full(
+            places.commitment,
+            self.commitments.len(),
+            commitments,
+            held.commitments,
+        ) || is_full(places.account, self.accounts.len(), accounts, held.accounts)
+        {
             true => Err(Refusal::Full),
-            false => Ok(()),
+            false => Ok(places),
         }
     }
 
-    fn covers(&self, opened: &Opened, available: Wei) -> Result<(), Refusal> {
+    /// Whether one more winner would be paid, beside those that are pending.
+    fn covers(&self, opened: &Opened, admitted: &Admitted) -> Result<(), Refusal> {
         let terms = opened.terms();
-        let pending = self.pending(&terms.sender);
-        match pending.checked_add(terms.face_value) {
-            Some(claimed) if claimed <= available => Ok(()),
-            _ => Err(Refusal::Reserve),
+        let claimed = self.pending(&terms.sender).checked_add(terms.face_value);
+        match claimed.is_some_and(|claimed| claimed <= admitted.available) {
+            true => Ok(()),
+            false => Err(Refusal::Reserve),
         }
     }
 
@@ -296,17 +306,16 @@ impl Book {
     ///
     /// # Errors
     /// It may not.
-    pub fn look(&self, admitted: &Admitted, opened: &Opened, nonce: u32) -> Result<(), Refusal> {
-        let Some(commitment) = admitted
-            .commitment
-            .and_then(|slot| self.commitments.get(slot))
+    pub fn look(&self, opened: &Opened, nonce: u32) -> Result<(), Refusal> {
+        let Some(commitment) = self
+            .by_hash
+            .get(opened.rand_hash())
+            .and_then(|slot| self.commitments.get(*slot))
         else {
             return Ok(());
         };
-        commitment
-            .nonces
-            .look(nonce)
-            .map_err(|taken| refused(taken, opened, nonce))
+        let looked = commitment.nonces.look(nonce);
+        looked.map_err(|taken| refused(taken, opened, nonce))
     }
 
     // === changing ===
@@ -326,27 +335,39 @@ impl Book {
         let terms = opened.terms();
         if !terms.face_value.is_zero() {
             // Again, since winners of the same batch may have come between.
-            self.covers(opened, admitted.available)?;
+            self.covers(opened, admitted)?;
         }
         let nonce = ticket.nonce();
-        let known = self.by_hash.get(opened.rand_hash()).copied();
-        let commitment = match known.and_then(|slot| Some((slot, self.commitments.get(slot)?))) {
-            Some((slot, commitment)) => {
-                commitment
-                    .nonces
-                    .look(nonce)
-                    .map_err(|taken| refused(taken, opened, nonce))?;
-                slot
-            }
-            None => {
-                self.has_room(&terms.sender, terms.session)?;
-                self.open_commitment(opened, entry)
-            }
-        };
-        self.do_(&Op::Credit { commitment, nonce }, entry);
+        self.look(opened, nonce)?;
+        let places = self.places(opened, admitted.account)?;
+        let commitment = places
+            .commitment
+            .unwrap_or_else(|| self.open_commitment(opened, entry));
+        let account = places.account.unwrap_or_else(|| {
+            let slot = self.accounts.vacant();
+            let (sender, name, price) = (terms.sender, admitted.account, terms.price);
+            self.carry_out(
+                &Op::Account {
+                    slot,
+                    sender,
+                    name,
+                    price,
+                },
+                entry,
+            );
+            slot
+        });
+        self.carry_out(
+            &Op::Credit {
+                commitment,
+                account,
+                nonce,
+            },
+            entry,
+        );
         if let Some(winner) = ticket.winning() {
             let signature = *winner.signature();
-            self.do_(
+            self.carry_out(
                 &Op::Win {
                     commitment,
                     nonce,
@@ -360,25 +381,10 @@ impl Book {
 
     fn open_commitment(&mut self, opened: &Opened, entry: &mut Entry) -> u32 {
         let terms = opened.terms();
-        let account = self
-            .by_name
-            .get(&(terms.sender, terms.session))
-            .copied()
-            .unwrap_or_else(|| {
-                let slot = self.accounts.vacant();
-                let op = Op::Account {
-                    slot,
-                    sender: terms.sender,
-                    session: terms.session,
-                    price: terms.price,
-                };
-                self.do_(&op, entry);
-                slot
-            });
         let slot = self.commitments.vacant();
         let op = Op::Commitment {
             slot,
-            account,
+            sender: terms.sender,
             rand_hash: *opened.rand_hash(),
             recipient_rand: *opened.recipient_rand(),
             face_value: terms.face_value,
@@ -387,40 +393,36 @@ impl Book {
             creation_round: terms.creation_round,
             creation_round_block_hash: terms.creation_round_block_hash,
         };
-        self.do_(&op, entry);
+        self.carry_out(&op, entry);
         slot
     }
 
-    /// Takes pixels from an account, at its own price; it may go below zero.
-    ///
-    /// # Errors
-    /// There is no such account.
+    /// Takes pixels from an account, at its own price; it may go below zero. `false` when there is no such account.
     pub fn debit(
         &mut self,
         sender: Address,
-        session: SessionId,
+        name: SessionId,
         pixels: u64,
         entry: &mut Entry,
-    ) -> Result<(), Refusal> {
-        let account = *self
-            .by_name
-            .get(&(sender, session))
-            .ok_or(Refusal::Sender)?;
-        self.do_(&Op::Debit { account, pixels }, entry);
-        Ok(())
+    ) -> bool {
+        let Some(&account) = self.by_name.get(&(sender, name)) else {
+            return false;
+        };
+        self.carry_out(&Op::Debit { account, pixels }, entry);
+        true
     }
 
     /// Tells of a new L1 block: what expires with it is forgotten. An older one changes nothing.
     pub fn see_block(&mut self, block: u64, entry: &mut Entry) {
         if block > self.block {
-            self.do_(&Op::Block { block }, entry);
+            self.carry_out(&Op::Block { block }, entry);
         }
     }
 
-    /// Writes an operation down and carries it out. For operations that were looked at and fit.
-    fn do_(&mut self, op: &Op, entry: &mut Entry) {
+    /// Carries an operation out and writes it down. For operations that were looked at and fit.
+    fn carry_out(&mut self, op: &Op, entry: &mut Entry) {
         let outcome = self.apply(op);
-        // The same state that the operation was made from. If this fails the book is not to be trusted, and nor is anything after it.
+        // It was made from this very state. If it does not fit, the book is not to be trusted, and nor is anything after it.
         assert!(
             outcome.is_ok(),
             "an operation that does not fit its own book: {op:?}: {outcome:?}"
@@ -445,12 +447,12 @@ impl Book {
             Op::Account {
                 slot,
                 sender,
-                session,
+                name,
                 price,
-            } => self.put_account(slot, Account::new(sender, session, price, self.block)),
+            } => self.put_account(slot, Account::new(sender, name, price, self.block)),
             Op::Commitment {
                 slot,
-                account,
+                sender,
                 rand_hash,
                 recipient_rand,
                 face_value,
@@ -461,7 +463,7 @@ impl Book {
             } => self.put_commitment(
                 slot,
                 Commitment {
-                    account,
+                    sender,
                     rand_hash,
                     recipient_rand,
                     face_value,
@@ -472,21 +474,27 @@ impl Book {
                     nonces: Nonces::default(),
                 },
             ),
-            Op::Credit { commitment, nonce } => {
+            Op::Credit {
+                commitment,
+                account,
+                nonce,
+            } => {
                 let commitment = self
                     .commitments
                     .get_mut(commitment)
                     .ok_or(Inconsistent("a credit under no commitment"))?;
-                let (account, value) = (commitment.account, commitment.value());
                 let held = self
                     .accounts
                     .get_mut(account)
                     .ok_or(Inconsistent("a credit to no account"))?;
+                if held.sender != commitment.sender {
+                    return Err(Inconsistent("a credit to somebody else's account"));
+                }
                 commitment
                     .nonces
                     .take(nonce)
                     .map_err(|_| Inconsistent("a nonce that came before"))?;
-                held.credit += value;
+                held.credit += commitment.value();
                 self.touch(account);
                 Ok(())
             }
@@ -500,11 +508,7 @@ impl Book {
                 if commitment.nonces.look(nonce) != Err(Taken::Seen) {
                     return Err(Inconsistent("a winner that was not credited"));
                 }
-                let account = self
-                    .accounts
-                    .get(commitment.account)
-                    .ok_or(Inconsistent("a winner of no account"))?;
-                let sender = self.senders.entry(account.sender).or_default();
+                let sender = self.senders.entry(commitment.sender).or_default();
                 sender.pending = sender.pending.saturating_add(commitment.face_value);
                 Ok(())
             }
@@ -521,7 +525,7 @@ impl Book {
     }
 
     fn put_account(&mut self, slot: u32, account: Account) -> Result<(), Inconsistent> {
-        let name = (account.sender, account.session);
+        let name = (account.sender, account.name);
         if self.by_name.contains_key(&name) {
             return Err(Inconsistent("an account that is there already"));
         }
@@ -539,18 +543,17 @@ impl Book {
         if self.by_hash.contains_key(&commitment.rand_hash) {
             return Err(Inconsistent("a commitment that is there already"));
         }
-        let (hash, expiry) = (commitment.rand_hash, commitment.expiration_block);
-        let account = self
-            .accounts
-            .get_mut(commitment.account)
-            .ok_or(Inconsistent("a commitment of no account"))?;
-        let sender = account.sender;
+        let Commitment {
+            sender,
+            rand_hash,
+            expiration_block,
+            ..
+        } = commitment;
         self.commitments
             .put(slot, commitment)
             .ok_or(Inconsistent("a commitment in another's place"))?;
-        account.commitments += 1;
-        self.by_hash.insert(hash, slot);
-        self.by_expiry.insert((expiry, slot));
+        self.by_hash.insert(rand_hash, slot);
+        self.by_expiry.insert((expiration_block, slot));
         self.senders.entry(sender).or_default().commitments += 1;
         Ok(())
     }
@@ -567,38 +570,26 @@ impl Book {
         }
     }
 
+    /// Lets go of what this block has made old.
     fn forget(&mut self) {
-        while let Some(&(expiry, slot)) = self.by_expiry.first() {
-            if expiry > self.block {
-                break;
-            }
-            self.by_expiry.pop_first();
+        while let Some(&(expiry, slot)) = self
+            .by_expiry
+            .first()
+            .filter(|(expiry, _)| *expiry <= self.block)
+        {
+            self.by_expiry.remove(&(expiry, slot));
             if let Some(commitment) = self.commitments.take(slot) {
                 self.by_hash.remove(&commitment.rand_hash);
-                if let Some(account) = self.accounts.get_mut(commitment.account) {
-                    account.commitments -= 1;
-                    let sender = account.sender;
-                    self.release(&sender, |held| held.commitments -= 1);
-                }
+                self.release(&commitment.sender, |held| held.commitments -= 1);
             }
         }
         let oldest = self.block.saturating_sub(self.limits.account_idle_blocks);
-        while let Some(&(touched, slot)) = self.by_age.first() {
-            if touched >= oldest {
-                break;
-            }
-            // Offers hold for far fewer blocks than accounts are kept. Were it otherwise, such an account would stay.
-            if self
-                .accounts
-                .get(slot)
-                .is_some_and(|account| account.commitments > 0)
-            {
-                self.touch(slot);
-                continue;
-            }
-            self.by_age.pop_first();
+        while let Some(&(touched, slot)) =
+            self.by_age.first().filter(|(touched, _)| *touched < oldest)
+        {
+            self.by_age.remove(&(touched, slot));
             if let Some(account) = self.accounts.take(slot) {
-                self.by_name.remove(&(account.sender, account.session));
+                self.by_name.remove(&(account.sender, account.name));
                 self.release(&account.sender, |held| held.accounts -= 1);
             }
         }
@@ -613,6 +604,9 @@ impl Book {
         }
     }
 }
+
+/// One sender may have this part of all places for accounts and commitments.
+const SENDERS_SHARE: usize = 4;
 
 const fn refused(taken: Taken, opened: &Opened, nonce: u32) -> Refusal {
     let sender = opened.terms().sender;

@@ -18,6 +18,7 @@ use crate::wire::{Malformed, PaymentView, TicketParams, Tickets};
 pub struct Received {
     bytes: Vec<u8>,
     terms: Terms,
+    account: SessionId,
     rand_hash: Hash,
     tickets: u32,
 }
@@ -61,15 +62,18 @@ impl core::error::Error for Fault {}
 pub type Slip = (u32, Option<Signature>);
 
 impl Received {
-    /// Of a message's bytes, for a session.
+    /// Of a message's bytes. `session` is what the parameters have to have been offered for, `account` the name of the sender's account
+    /// that is to be credited. Often they are the same; a live stream pays into its manifest's account, under parameters that were offered
+    /// before it had one.
     #[must_use]
-    pub fn parse(bytes: Vec<u8>, session: SessionId) -> Parsed {
+    pub fn parse(bytes: Vec<u8>, session: SessionId, account: SessionId) -> Parsed {
         match read(&bytes, session) {
             Err(fault) => Parsed::Refused(bytes, fault),
             Ok(None) => Parsed::Nothing(bytes),
             Ok(Some((terms, rand_hash, tickets))) => Parsed::Payment(Self {
                 bytes,
                 terms,
+                account,
                 rand_hash,
                 tickets,
             }),
@@ -86,6 +90,12 @@ impl Received {
     #[must_use]
     pub const fn terms(&self) -> &Terms {
         &self.terms
+    }
+
+    /// The name of the account that it pays into.
+    #[must_use]
+    pub const fn account(&self) -> SessionId {
+        self.account
     }
 
     /// The commitment that it claims to pay under.

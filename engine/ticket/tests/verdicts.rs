@@ -165,9 +165,8 @@ fn a_forged_sender_is_found_by_the_mac_or_by_the_signature() {
 #[test]
 fn a_full_book_says_so_and_takes_what_it_has_begun() {
     let limits = book::Limits {
-        accounts: 2,
-        commitments: 3,
-        commitments_per_sender: 2,
+        accounts: 6,
+        commitments: 8,
         account_idle_blocks: 100,
     };
     let mut recipient = Recipient::with(limits);
@@ -179,15 +178,23 @@ fn a_full_book_says_so_and_takes_what_it_has_begun() {
     };
     let (first, mut gateway) = open(&mut recipient, 1, "a");
     assert_eq!(first, Ok(()));
+    assert_eq!(
+        open(&mut recipient, 1, "b").0,
+        Err(Refusal::Full),
+        "one account of six is a sender's share"
+    );
     assert_eq!(open(&mut recipient, 1, "a").0, Ok(()));
     assert_eq!(
         open(&mut recipient, 1, "a").0,
         Err(Refusal::Full),
-        "a sender has a share"
+        "and two commitments of eight"
     );
-    assert_eq!(open(&mut recipient, 2, "a").0, Ok(()));
+    for n in 2..=4 {
+        assert_eq!(open(&mut recipient, n, "a").0, Ok(()));
+        assert_eq!(open(&mut recipient, n, "a").0, Ok(()));
+    }
     assert_eq!(
-        open(&mut recipient, 2, "a").0,
+        open(&mut recipient, 5, "a").0,
         Err(Refusal::Full),
         "no more commitments"
     );
@@ -197,26 +204,27 @@ fn a_full_book_says_so_and_takes_what_it_has_begun() {
     );
     assert_eq!(Refusal::Full.status(), 503);
     // Time makes room.
-    let mut entry = Entry::default();
-    recipient.head.l1_block += 40;
-    recipient
-        .book
-        .see_block(recipient.head.l1_block, &mut entry);
+    let pass = |recipient: &mut Recipient, blocks: u64| {
+        recipient.head.l1_block += blocks;
+        recipient
+            .book
+            .see_block(recipient.head.l1_block, &mut recipient.entry);
+    };
+    pass(&mut recipient, 40);
+    assert_eq!(open(&mut recipient, 5, "a").0, Ok(()));
+    assert_eq!(open(&mut recipient, 6, "a").0, Ok(()));
     assert_eq!(
-        open(&mut recipient, 3, "a").0,
+        open(&mut recipient, 7, "a").0,
         Err(Refusal::Full),
         "no more accounts"
     );
-    recipient.head.l1_block += 101;
-    recipient
-        .book
-        .see_block(recipient.head.l1_block, &mut entry);
+    pass(&mut recipient, 61);
     assert_eq!(
         recipient.book.accounts().count(),
-        0,
-        "nothing happened to them for long"
+        2,
+        "nothing happened to the others for long"
     );
-    assert_eq!(open(&mut recipient, 3, "a").0, Ok(()));
+    assert_eq!(open(&mut recipient, 7, "a").0, Ok(()));
 }
 
 #[test]
@@ -351,12 +359,12 @@ proptest! {
     fn entries_come_out_as_they_went_in(block in any::<u64>(), slot in any::<u32>(), nonce in any::<u32>(), pixels in any::<u64>()) {
         let ops = [
             Op::Block { block },
-            Op::Account { slot, sender: key(1).address(), session: session("grün"), price: Price::new(i64::MAX, 7).unwrap() },
+            Op::Account { slot, sender: key(1).address(), name: session("grün"), price: Price::new(i64::MAX, 7).unwrap() },
             Op::Commitment {
-                slot, account: nonce, rand_hash: ticket::Hash([1; 32]), recipient_rand: [2; 32], face_value: Wei::MAX, win_prob: Wei::ONE,
+                slot, sender: key(2).address(), rand_hash: ticket::Hash([1; 32]), recipient_rand: [2; 32], face_value: Wei::MAX, win_prob: Wei::ONE,
                 expiration_block: block, creation_round: pixels, creation_round_block_hash: ticket::Hash([3; 32]),
             },
-            Op::Credit { commitment: slot, nonce },
+            Op::Credit { commitment: slot, account: nonce, nonce },
             Op::Win { commitment: slot, nonce, signature: key(1).sign(&ticket::layout::Digest([9; 32])) },
             Op::Debit { account: slot, pixels },
         ];

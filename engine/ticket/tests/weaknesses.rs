@@ -505,6 +505,10 @@ fn s9_what_is_missing_is_said_and_nothing_panics() {
     assert_eq!(verdict(elsewhere), Err(Refusal::Recipient));
     // Any prefix of a payment is a payment, or malformed, and never a panic.
     for end in 0..whole.len() {
-        drop(ticket::Received::parse(whole[..end].to_vec(), session("a")));
+        drop(ticket::Received::parse(
+            whole[..end].to_vec(),
+            session("a"),
+            session("a"),
+        ));
     }
 }

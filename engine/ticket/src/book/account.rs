@@ -1,4 +1,4 @@
-//! An account: what a sender has paid into a session, and what was taken for it.
+//! An account: what a sender has paid for one purpose, and what was taken for it.
 
 use core::fmt;
 
@@ -17,8 +17,8 @@ type Wide = Uint<768, 12>;
 pub struct Account {
     /// Who pays.
     pub sender: Address,
-    /// What for.
-    pub session: SessionId,
+    /// What for: a manifest id, a session's id, or what else go-livepeer keys its balances by.
+    pub name: SessionId,
     /// Our price, as it stood in the parameters of the first authentic ticket. It is what debits are reckoned at, to the end.
     pub price: Price,
     /// What was paid in.
@@ -27,20 +27,17 @@ pub struct Account {
     pub pixels: u128,
     /// The L1 block in which something last happened.
     pub touched_block: u64,
-    /// Commitments that pay into it and have not expired.
-    pub commitments: u32,
 }
 
 impl Account {
-    pub(super) const fn new(sender: Address, session: SessionId, price: Price, block: u64) -> Self {
+    pub(super) const fn new(sender: Address, name: SessionId, price: Price, block: u64) -> Self {
         Self {
             sender,
-            session,
+            name,
             price,
             credit: Credit::ZERO,
             pixels: 0,
             touched_block: block,
-            commitments: 0,
         }
     }
 

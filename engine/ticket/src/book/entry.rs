@@ -1,7 +1,7 @@
 //! What the journal keeps: operations, as few bytes each as they need.
 //!
-//! An entry is one batch's. It begins with a version, and each operation with its kind; numbers are LEB128. A credit takes three to
-//! six bytes, a winner some seventy.
+//! An entry is one batch's. It begins with a version, and each operation with its kind; numbers are LEB128. A credit takes four to
+//! eight bytes, a winner some seventy.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -26,8 +26,8 @@ pub enum Op {
         slot: u32,
         /// Who pays.
         sender: Address,
-        /// What for.
-        session: SessionId,
+        /// Its name.
+        name: SessionId,
         /// At what price.
         price: Price,
     },
@@ -35,8 +35,8 @@ pub enum Op {
     Commitment {
         /// Where it is kept.
         slot: u32,
-        /// The slot of the account that it pays into.
-        account: u32,
+        /// Who pays under it.
+        sender: Address,
         /// The hash of the secret number.
         rand_hash: Hash,
         /// The secret number.
@@ -56,6 +56,8 @@ pub enum Op {
     Credit {
         /// The slot of its commitment.
         commitment: u32,
+        /// The slot of the account that it was credited to.
+        account: u32,
         /// Its nonce.
         nonce: u32,
     },
@@ -135,21 +137,17 @@ impl Entry {
             Op::Account {
                 slot,
                 sender,
-                session,
+                name,
                 price,
             } => {
-                let session = session.as_str().as_bytes();
-                write
-                    .kind(1)
-                    .slot(*slot)
-                    .bytes(&sender.0)
-                    .number(session.len() as u64)
-                    .bytes(session);
+                let name = name.as_str().as_bytes();
+                write.kind(1).slot(*slot).bytes(&sender.0);
+                write.number(name.len() as u64).bytes(name);
                 write.number(price.wei()).number(price.pixels())
             }
             Op::Commitment {
                 slot,
-                account,
+                sender,
                 rand_hash,
                 recipient_rand,
                 face_value,
@@ -161,7 +159,7 @@ impl Entry {
                 write
                     .kind(2)
                     .slot(*slot)
-                    .slot(*account)
+                    .bytes(&sender.0)
                     .bytes(&rand_hash.0)
                     .bytes(recipient_rand);
                 write
@@ -172,7 +170,11 @@ impl Entry {
                     .number(*creation_round)
                     .bytes(&creation_round_block_hash.0)
             }
-            Op::Credit { commitment, nonce } => write.kind(3).slot(*commitment).slot(*nonce),
+            Op::Credit {
+                commitment,
+                account,
+                nonce,
+            } => write.kind(3).slot(*commitment).slot(*account).slot(*nonce),
             Op::Win {
                 commitment,
                 nonce,
@@ -260,7 +262,7 @@ impl<'a> Ops<'a> {
             1 => Op::Account {
                 slot: self.slot()?,
                 sender: Address(self.array()?),
-                session: {
+                name: {
                     let length = usize::try_from(self.number()?).ok()?;
                     SessionId::new(core::str::from_utf8(self.take(length)?).ok()?)?
                 },
@@ -271,7 +273,7 @@ impl<'a> Ops<'a> {
             },
             2 => Op::Commitment {
                 slot: self.slot()?,
-                account: self.slot()?,
+                sender: Address(self.array()?),
                 rand_hash: Hash(self.array()?),
                 recipient_rand: self.array()?,
                 face_value: Wei::from_be_bytes(self.array::<32>()?),
@@ -282,6 +284,7 @@ impl<'a> Ops<'a> {
             },
             3 => Op::Credit {
                 commitment: self.slot()?,
+                account: self.slot()?,
                 nonce: self.slot()?,
             },
             4 => Op::Win {

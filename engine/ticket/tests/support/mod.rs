@@ -142,7 +142,7 @@ impl Recipient {
 
     /// What becomes of each ticket of a payment; of a payment that is refused whole, the one reason.
     pub(crate) fn take(&mut self, payment: &[u8], session: SessionId) -> Vec<Result<(), Refusal>> {
-        let received = match Received::parse(payment.to_vec(), session) {
+        let received = match Received::parse(payment.to_vec(), session, session) {
             Parsed::Payment(received) => received,
             Parsed::Nothing(_) => return Vec::new(),
             Parsed::Refused(_, fault) => match fault {
@@ -167,7 +167,12 @@ impl Recipient {
         received: &Received,
         opened: &Opened,
     ) -> Vec<Result<(), Refusal>> {
-        let admitted = match self.book.admit(opened, Some(&self.funds), self.head.round) {
+        let admitted = match self.book.admit(
+            opened,
+            received.account(),
+            Some(&self.funds),
+            self.head.round,
+        ) {
             Ok(admitted) => admitted,
             Err(why) => return vec![Err(why)],
         };
@@ -192,7 +197,7 @@ impl Recipient {
                 None => Err(Refusal::Signature),
                 Some(asked) => {
                     let proven = proven.next().unwrap();
-                    self.book.look(&admitted, opened, asked.nonce)?;
+                    self.book.look(opened, asked.nonce)?;
                     self.book
                         .credit(&admitted, opened, &proven?, &mut self.entry)
                 }
