@@ -12,6 +12,8 @@ pub enum Reason {
     ShardPanicked = 70,
     /// A lane's thread panicked outside any session.
     LanePanicked = 71,
+    /// The ticket lane's thread panicked.
+    TicketLanePanicked = 72,
 }
 
 /// Ends the process if the thread that holds it unwinds.
@@ -40,6 +42,13 @@ mod tests {
 
     #[test]
     fn every_reason_has_a_status_of_its_own() {
-        assert_ne!(Reason::ShardPanicked as i32, Reason::LanePanicked as i32);
+        let all = [
+            Reason::ShardPanicked,
+            Reason::LanePanicked,
+            Reason::TicketLanePanicked,
+        ];
+        for (n, one) in all.iter().enumerate() {
+            assert!(all[..n].iter().all(|other| *other as i32 != *one as i32));
+        }
     }
 }

@@ -6,6 +6,9 @@
 //! **Life of a frame.** The pipeline demuxes an access unit, a lane decodes, filters and encodes it, the pipeline muxes it and
 //! publishes it on the output channel, a chunk a frame.
 //!
+//! **Life of a ticket.** A payment is read from a request's head by the shard's [till](shard), or comes from the control plane through
+//! [`link`]; the ticket lane proves it in a batch, credits it in the book, and lets the shard answer when the journal has it.
+//!
 //! **Two planes.** Shards run on glommio, a thread a core; lanes are bare threads; the control plane runs elsewhere and is spoken
 //! to through [`link`]. Whatever is not trickle leaves through the door to it.
 
@@ -36,6 +39,9 @@ use link::{Command, Refusal, Reply};
 use shard::{Message, net};
 
 pub use config::{Config, Device, TrickleConfig};
+use lane::ticket::TicketLane;
+
+pub use lane::ticket::{Gather, TicketReport, Tickets, VerifierChoice};
 pub use lane::{BATCH_SIZES, LaneMetrics, LaneReport, LaneState};
 pub use limits::Limits;
 pub use metrics::Metrics;
@@ -75,6 +81,7 @@ struct Running {
     shards: Vec<Sender<Message>>,
     addr: SocketAddr,
     lanes: lane::Lanes,
+    tickets: Option<TicketLane>,
     threads: Mutex<Threads>,
     next: AtomicUsize,
 }
@@ -86,11 +93,23 @@ struct Threads {
 }
 
 impl Engine {
-    /// Starts shards and lanes; returns once every shard listens.
+    /// Starts shards and lanes; returns once every shard listens. Payments are not taken.
     ///
     /// # Errors
     /// When a shard cannot listen or start. Look before you call whether io_uring is to be had: without it a shard panics.
     pub fn start(config: Config, control: Arc<dyn link::Control>) -> Result<Handle, StartError> {
+        Self::start_with(config, control, None)
+    }
+
+    /// The same, and takes payments if it is told how.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); and when the verifier that was asked for is not to be had.
+    pub fn start_with(
+        config: Config,
+        control: Arc<dyn link::Control>,
+        tickets: Option<Tickets>,
+    ) -> Result<Handle, StartError> {
         if config.cores.is_empty() {
             return Err(StartError(
                 "no core to run a shard on: name at least one".to_owned(),
@@ -103,6 +122,19 @@ impl Engine {
             &config.models,
         )
         .map_err(StartError)?;
+        let mut threads = Threads {
+            shards: Vec::new(),
+            lanes: lane_threads,
+        };
+        let (tickets, windows) = match tickets {
+            Some(tickets) => {
+                let (lane, windows, thread) =
+                    TicketLane::start(tickets, config.cores.len()).map_err(StartError)?;
+                threads.lanes.push(thread);
+                (Some(lane), windows.into_iter().map(Some).collect())
+            }
+            None => (None, config.cores.iter().map(|_| None).collect::<Vec<_>>()),
+        };
         let config = Arc::new(config);
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) =
             config.cores.iter().map(|_| ring::ring(MAILBOX_MAX)).unzip();
@@ -110,15 +142,14 @@ impl Engine {
             shards: mailboxes.clone(),
             addr: config.listen,
             lanes: lanes.clone(),
-            threads: Mutex::new(Threads {
-                shards: Vec::new(),
-                lanes: lane_threads,
-            }),
+            tickets,
+            threads: Mutex::new(threads),
             next: AtomicUsize::new(0),
         };
         let mut handle = Handle(Arc::new(running));
         let mut listen = config.listen;
-        for ((index, inbox), core) in inboxes.into_iter().enumerate().zip(config.cores.clone()) {
+        let cores = config.cores.clone().into_iter().zip(windows);
+        for ((index, inbox), (core, window)) in inboxes.into_iter().enumerate().zip(cores) {
             let (ready, is_ready) = mpsc::channel();
             let (peers, lanes) = (mailboxes.clone(), lanes.clone());
             let (config, control) = (config.clone(), control.clone());
@@ -130,6 +161,7 @@ impl Engine {
                     peers,
                     mailbox: inbox,
                     lanes,
+                    window,
                     listen,
                     ready,
                 })
@@ -170,6 +202,9 @@ impl Running {
             }
         }
         self.lanes.stop();
+        if let Some(tickets) = &self.tickets {
+            tickets.stop();
+        }
         let until = Instant::now() + LANE_FAREWELL;
         for (lane, thread) in threads.lanes.into_iter().enumerate() {
             while !thread.is_finished() && Instant::now() < until {
@@ -231,6 +266,11 @@ impl Handle {
         self.0.lanes.reports()
     }
 
+    /// What the ticket lane is doing and has counted; `None` when payments are not taken. Waits for nobody.
+    pub fn tickets(&self) -> Option<TicketReport> {
+        self.0.tickets.as_ref().map(TicketLane::report)
+    }
+
     /// Refuses new sessions, lets running ones go on until the deadline, then ends them. Blocks the calling thread.
     pub fn drain(&self, deadline: Duration) {
         let until = Instant::now() + deadline;
@@ -286,8 +326,21 @@ impl link::Engine for Handle {
         }
     }
 
+    fn pay(&self, payment: ticket::Received, source: u64, reply: link::PaymentReply) {
+        match &self.0.tickets {
+            Some(tickets) => tickets.pay(payment, source, reply),
+            None => reply.refuse(ticket::Refusal::Recipient),
+        }
+    }
+
     fn health(&self) -> Vec<String> {
-        self.0.lanes.troubles()
+        let mut troubles = self.0.lanes.troubles();
+        if self.tickets().is_some_and(|tickets| !tickets.is_recording) {
+            troubles.push(
+                "payments cannot be recorded, so none are taken: see the log for what is wrong with the disk".to_owned(),
+            );
+        }
+        troubles
     }
 }
 
@@ -300,6 +353,12 @@ pub mod probe {
 /// Models, as a node offers them: bytes that were read, and the library that runs them.
 pub mod model {
     pub use gpu::model::{Error, Model, Runtime, Source};
+}
+
+/// Payments, as a node and its benches speak of them.
+pub mod tickets {
+    pub use crate::lane::ticket::{BATCH_TICKETS, REFUSALS};
+    pub use ticket::verify::{Known, Limits, Portable, Reference, Verifier};
 }
 
 /// What this build and this machine can process frames with. Nothing is left running.

@@ -1,7 +1,7 @@
 //! What the two planes say to each other.
 //!
 //! The control plane holds an [`Engine`], the data plane holds a [`Control`]; neither knows the other's runtime.
-//! Everything here is plain data that can be sent between threads.
+//! Everything here is plain data that can be sent between threads, and for payments the rings by which they go.
 //!
 //! Invariants:
 //! - A [`Command`] is answered exactly once: dropping a [`Reply`] answers [`Refusal::Stopped`].
@@ -11,7 +11,10 @@
 #![forbid(unsafe_code)]
 
 mod command;
+pub mod payment;
 mod report;
+
+pub use payment::{Chain, PaymentReply, Receipt};
 
 pub use command::{Answer, Command, Filter, OpenSession, Process, Refusal, Reply};
 pub use report::{EndCause, Report, SessionStats, Stage, StageLatency};
@@ -29,6 +32,15 @@ pub trait Engine: Send + Sync {
     /// The control plane uses it for trickle requests that reach it by a road the shards do not serve (HTTP/2).
     fn connect(&self) -> std::io::Result<OwnedFd>;
 
+    /// Hands over a payment. `source` tells whoever sends payments apart, so that one of them cannot take another's turn; a connection's
+    /// number will do. Never blocks: when too many wait already it answers [`ticket::Refusal::Busy`] at once.
+    ///
+    /// An engine that was started without payments answers [`ticket::Refusal::Recipient`]: it is nobody's.
+    fn pay(&self, payment: ticket::Received, source: u64, reply: PaymentReply) {
+        let _ = (payment, source);
+        reply.refuse(ticket::Refusal::Recipient);
+    }
+
     /// What is wrong with the data plane now, a sentence each; empty when all is well. Waits for nobody.
     fn health(&self) -> Vec<String> {
         Vec::new()
@@ -45,6 +57,11 @@ pub trait Control: Send + Sync {
     /// # Errors
     /// Gives the visitor back when the control plane has no room; the caller answers 503 and closes.
     fn visit(&self, visitor: Visitor) -> Result<(), Visitor>;
+
+    /// Appends the body of the answer to a payment that was credited whole: what the payer needs for the next one. Must not block.
+    fn receipt(&self, receipt: &Receipt, body: &mut Vec<u8>) {
+        let _ = (receipt, body);
+    }
 }
 
 /// A connection that the data plane accepted and the control plane shall serve.

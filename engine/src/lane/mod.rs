@@ -29,6 +29,7 @@ mod session;
 mod stats;
 #[cfg(test)]
 mod tests;
+pub(crate) mod ticket;
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -22,7 +22,7 @@ use super::payload::Payload;
 use super::tls::Tls;
 use super::wake::Prompt;
 use super::wire::{Arrival, Wire};
-use super::{Shard, door, route};
+use super::{Shard, door, route, till};
 
 /// Steps of one poll before others get a turn.
 const TURNS_MAX: usize = 8;
@@ -72,7 +72,13 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) {
     }
     match exit {
         Exit::Done => conn.close(&mut shard.hub.borrow_mut(), shard.now()),
-        Exit::Elsewhere => door::leave(&shard, wire, conn.take_unused()),
+        Exit::Elsewhere => {
+            let unused = conn.take_unused();
+            match shard.till.is_some() && till::is_payment(&unused) {
+                true => till::serve(&shard, wire, unused).await,
+                false => door::leave(&shard, wire, unused),
+            }
+        }
         Exit::Move(to) => route::send(&shard, to, wire, conn.take_unused()),
     }
     shard.ring();

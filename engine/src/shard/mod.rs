@@ -16,6 +16,7 @@ pub(crate) mod local;
 pub(crate) mod net;
 pub(crate) mod payload;
 mod route;
+mod till;
 mod tls;
 mod wake;
 mod wire;
@@ -38,11 +39,13 @@ use trickle::{Hub, HubConfig, Millis};
 
 use crate::config::Config;
 use crate::fatal;
+use crate::lane::ticket::ShardWindow;
 use crate::limits::{HEAD_BYTES, MESSAGE_BYTES, SCRATCH_BYTES};
 use crate::metrics::{Counters, Metrics};
 use crate::pipeline::Sessions;
 use payload::Payload;
 use route::Migrant;
+use till::Till;
 use wake::Sleepers;
 
 /// How long a stopping shard waits for its tasks to take leave.
@@ -99,6 +102,8 @@ pub(crate) struct Shard {
     pub(crate) stopping: Cell<bool>,
     epoch: Instant,
     sessions: Sessions,
+    /// Where payments are taken, if any are.
+    till: Option<Till>,
 }
 
 /// Where bytes pass through that do not go into a page.
@@ -115,6 +120,7 @@ pub(crate) struct Start {
     pub(crate) peers: Vec<Sender<Message>>,
     pub(crate) mailbox: Receiver<Message>,
     pub(crate) lanes: crate::lane::Lanes,
+    pub(crate) window: Option<ShardWindow>,
     /// Where to listen, and where to say that it does.
     pub(crate) listen: SocketAddr,
     pub(crate) ready: mpsc::Sender<Result<SocketAddr, String>>,
@@ -129,6 +135,7 @@ pub(crate) async fn run(start: Start) {
         peers,
         mailbox,
         lanes,
+        window,
         listen,
         ready,
     } = start;
@@ -146,7 +153,8 @@ pub(crate) async fn run(start: Start) {
     };
     drop(ready);
     let _guard = fatal::Guard(fatal::Reason::ShardPanicked);
-    let shard = Rc::new(Shard::new(index, config, control, peers, lanes));
+    let shard = Rc::new(Shard::new(index, config, control, peers, lanes, window));
+    net::spawn_task(Till::run(shard.clone()));
     net::spawn_task(accept::run(shard.clone(), listener));
     net::spawn_task(beat(shard.clone()));
     pump(&shard, mailbox).await;
@@ -193,6 +201,7 @@ impl Shard {
         control: Arc<dyn link::Control>,
         peers: Vec<Sender<Message>>,
         lanes: crate::lane::Lanes,
+        window: Option<ShardWindow>,
     ) -> Self {
         let limits = &config.limits;
         let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -230,6 +239,7 @@ impl Shard {
             stopping: Cell::new(false),
             epoch: Instant::now(),
             sessions: Sessions::new(lanes),
+            till: window.map(Till::new),
             config,
             control,
         };

@@ -51,6 +51,8 @@ pub enum Refusal {
     Unlocking,
     /// Nothing is known of the sender's funds yet.
     SenderUnknown,
+    /// Too many payments wait to be looked at.
+    Busy,
     /// The book has no room for another account or another set of parameters.
     Full,
     /// It could not be written to disk.
@@ -86,7 +88,7 @@ impl Refusal {
             | Self::NonceSeen { .. }
             | Self::NonceFull { .. }
             | Self::Reserve => Remedy::Another,
-            Self::SenderUnknown | Self::Full | Self::NotRecorded => Remedy::Again,
+            Self::SenderUnknown | Self::Busy | Self::Full | Self::NotRecorded => Remedy::Again,
         }
     }
 
@@ -131,6 +133,7 @@ impl fmt::Display for Refusal {
             Self::SenderUnknown => {
                 "the sender's deposit and reserve are not known yet; send it again"
             }
+            Self::Busy => "too many payments are waiting; send it again",
             Self::Full => "no room for another set of ticket params; send it again later",
             Self::NotRecorded => "the payment could not be recorded; send it again later",
         })

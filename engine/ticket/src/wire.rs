@@ -10,11 +10,13 @@
 //! - An embedded message that is repeated is malformed: the specification merges the copies, nobody sends them, and two readers that
 //!   differ there would differ about money.
 
+mod creds;
 mod params;
 mod payment;
 mod reader;
 mod writer;
 
+pub use creds::Purpose;
 pub use params::{PriceInfo, TicketParams};
 pub use payment::{PaymentView, TicketView, Tickets};
 pub use reader::Malformed;

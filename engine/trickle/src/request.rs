@@ -97,6 +97,10 @@ pub fn parse(base: &str, bytes: &[u8]) -> Parsed {
     let mut head = httparse::Request::new(&mut fields);
     let head_bytes = match head.parse(bytes) {
         Ok(httparse::Status::Complete(n)) => n,
+        // The request line alone says whose it is, and others have longer heads than ours.
+        Ok(httparse::Status::Partial) if head.version.is_some() && !is_ours(&head, base) => {
+            return Parsed::Elsewhere;
+        }
         Ok(httparse::Status::Partial) => return Parsed::Partial,
         Err(httparse::Error::TooManyHeaders) => {
             return Parsed::Bad(431, "Request header too large");
@@ -118,6 +122,11 @@ pub fn parse(base: &str, bytes: &[u8]) -> Parsed {
         },
         Err(why) => Parsed::Bad(400, why),
     }
+}
+
+fn is_ours(head: &httparse::Request<'_, '_>, base: &str) -> bool {
+    head.path
+        .is_some_and(|target| clean_path(target).starts_with(base))
 }
 
 /// The path of a request target: no scheme and authority, no query, slashes folded, percent escapes resolved.
@@ -378,6 +387,16 @@ mod tests {
                 Parsed::Elsewhere,
                 "{head}"
             );
+        }
+        // Payments come in heads of many kilobytes; the first line is enough to let them go.
+        for line in [
+            "POST /payment HTTP/1.1\r\n",
+            "GET http://x/y HTTP/1.1\r\nHo",
+        ] {
+            assert_eq!(parse("/ai/trickle/", line.as_bytes()), Parsed::Elsewhere);
+        }
+        for line in ["POST /payment", "GET //ai///trickle/x HTTP/1.1\r\nHo"] {
+            assert_eq!(parse("/ai/trickle/", line.as_bytes()), Parsed::Partial);
         }
         assert_eq!(parse("/ai/trickle/", b"PRI * HT"), Parsed::Partial);
         assert_eq!(parse("/ai/trickle/", b"POST /ai/tr"), Parsed::Partial);

@@ -1,0 +1,374 @@
+//! The lane's thread: collect, gather, check, journal, answer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use link::Chain;
+use link::payment::{self, BATCHES_MAX, Done, LaneEnd};
+use ticket::book::Entry;
+use ticket::{Book, Check, Opened, Refusal};
+
+use super::Gather;
+use super::batch::{Batch, Pending, Table};
+use super::queue::{Queue, Slot};
+use super::stats::Board;
+use super::window::{Arrival, LaneWindows};
+
+/// Payments taken from the windows before others have their turn.
+const COLLECT_MAX: usize = 512;
+/// The longest that the lane sleeps: it looks whether it is to stop, and at the chain.
+const SLEEP_MAX: Duration = Duration::from_millis(250);
+/// How soon it tries again to tell a shard that had no room.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// What the thread starts with.
+pub(super) struct Start {
+    pub(super) check: Check,
+    pub(super) book: Book,
+    pub(super) journal: LaneEnd,
+    pub(super) chain: Arc<dyn Chain>,
+    pub(super) gather: Gather,
+    pub(super) windows: LaneWindows,
+    pub(super) board: Arc<Board>,
+    pub(super) stop: Arc<AtomicBool>,
+}
+
+/// See the module.
+pub(super) struct Lane {
+    check: Check,
+    book: Book,
+    journal: LaneEnd,
+    chain: Arc<dyn Chain>,
+    gather: Gather,
+    windows: LaneWindows,
+    board: Arc<Board>,
+    stop: Arc<AtomicBool>,
+
+    table: Table,
+    queue: Queue,
+    batch: Batch,
+    /// Tickets in the queue; those of a payment that has been looked at in part count whole.
+    waiting_tickets: usize,
+    /// When the first of those in the queue came.
+    waiting_since: Option<Instant>,
+    flights: VecDeque<Flight>,
+    epoch: u32,
+    next_number: u64,
+    is_recording: bool,
+    /// Begun by batches that credited nothing.
+    entry: Option<Entry>,
+
+    arrivals: Vec<Arrival>,
+    opening: Vec<Slot>,
+    opened: Vec<Result<Opened, Refusal>>,
+    spare_buffers: Vec<Vec<u8>>,
+    spare_lists: Vec<Vec<Slot>>,
+}
+
+/// A batch on its way to disk, and the payments that are answered when it is there.
+struct Flight {
+    number: u64,
+    is_written: bool,
+    payments: Vec<Slot>,
+}
+
+impl Lane {
+    pub(super) fn new(start: Start) -> Self {
+        Self {
+            check: start.check,
+            book: start.book,
+            journal: start.journal,
+            chain: start.chain,
+            gather: start.gather,
+            windows: start.windows,
+            board: start.board,
+            stop: start.stop,
+            table: Table::default(),
+            queue: Queue::default(),
+            batch: Batch::default(),
+            waiting_tickets: 0,
+            waiting_since: None,
+            flights: VecDeque::with_capacity(BATCHES_MAX),
+            epoch: 0,
+            next_number: 0,
+            is_recording: true,
+            entry: None,
+            arrivals: Vec::with_capacity(COLLECT_MAX),
+            opening: Vec::new(),
+            opened: Vec::new(),
+            spare_buffers: Vec::new(),
+            spare_lists: Vec::new(),
+        }
+    }
+
+    /// Works until it is told to stop, or nobody is left who could hand anything in.
+    pub(super) fn run(mut self) {
+        while !self.stop.load(Ordering::Acquire) && !self.windows.are_abandoned() {
+            self.hear_journal();
+            self.collect();
+            while self.is_full_or_due() && self.flights.len() < BATCHES_MAX && self.is_recording {
+                self.work();
+                self.hear_journal();
+                self.collect();
+            }
+            self.windows.ring();
+            self.sleep();
+        }
+        self.farewell();
+    }
+
+    // === in ===
+
+    /// Takes payments from the windows, and finds out which are under parameters of ours.
+    fn collect(&mut self) {
+        self.windows.take(&mut self.arrivals, COLLECT_MAX);
+        if self.arrivals.is_empty() {
+            return;
+        }
+        self.board.arrived(self.arrivals.len());
+        self.opening.clear();
+        for arrival in self.arrivals.drain(..) {
+            let Arrival {
+                payment,
+                source,
+                origin,
+                at,
+            } = arrival;
+            let pending = Pending::new(payment, origin, source, at);
+            self.opening.push(self.table.put(pending));
+        }
+        self.opened.clear();
+        let Self {
+            check,
+            table,
+            opening,
+            opened,
+            ..
+        } = self;
+        let payments = opening
+            .iter()
+            .filter_map(|slot| Some(&table.get(*slot)?.payment));
+        check.open(payments, opened);
+        for n in 0..self.opening.len() {
+            let slot = self.opening[n];
+            match self.opened[n] {
+                Ok(opened) => self.enqueue(slot, opened),
+                Err(why) => self.refuse(slot, why),
+            }
+        }
+    }
+
+    fn enqueue(&mut self, slot: Slot, opened: Opened) {
+        let Some(pending) = self.table.get_mut(slot) else {
+            return;
+        };
+        let sender = *pending.payment.sender();
+        // A sender may have as many waiting as there is room left: whoever comes after a flood finds room.
+        let room = self.gather.payments_max.saturating_sub(self.queue.len());
+        if !self.is_recording {
+            return self.refuse(slot, Refusal::NotRecorded);
+        }
+        if room == 0 || self.queue.waiting(&sender) > room {
+            return self.refuse(slot, Refusal::Busy);
+        }
+        pending.opened = Some(opened);
+        let (source, tickets) = (pending.source, pending.payment.tickets());
+        self.waiting_since.get_or_insert(pending.at);
+        self.waiting_tickets += tickets as usize;
+        self.queue.push(sender, source, slot);
+    }
+
+    /// Answers a payment of which nothing counts, at once.
+    fn refuse(&mut self, slot: Slot, why: Refusal) {
+        if let Some(pending) = self.table.take(slot) {
+            self.board
+                .refused(why, u64::from(pending.payment.tickets()));
+            self.answer(pending, Some(why));
+        }
+    }
+
+    // === work ===
+
+    fn is_full_or_due(&self) -> bool {
+        let waited = || {
+            self.waiting_since
+                .is_some_and(|since| since.elapsed() >= self.gather.wait)
+        };
+        self.queue.len() > 0 && (self.waiting_tickets >= self.gather.batch_tickets || waited())
+    }
+
+    fn work(&mut self) {
+        let began = Instant::now();
+        let mut entry = self
+            .entry
+            .take()
+            .unwrap_or_else(|| Entry::within(self.spare_buffers.pop().unwrap_or_default()));
+        self.batch.make(
+            self.gather.batch_tickets,
+            (&mut self.queue, &mut self.table),
+            (&mut self.check, &mut self.book),
+            &*self.chain,
+            &mut entry,
+        );
+        let mut payments = self.spare_lists.pop().unwrap_or_default();
+        payments.append(&mut self.batch.finished);
+        for slot in &payments {
+            let tickets = self
+                .table
+                .get(*slot)
+                .map_or(0, |pending| pending.payment.tickets());
+            self.waiting_tickets = self.waiting_tickets.saturating_sub(tickets as usize);
+        }
+        self.waiting_since = self.oldest();
+        self.board.batch(&self.batch, began.elapsed());
+        self.journal(entry, payments);
+    }
+
+    /// When the payment that is next came: near enough to the oldest, since senders take turns.
+    fn oldest(&self) -> Option<Instant> {
+        let turn = self.queue.front()?;
+        self.table.get(turn.payment).map(|pending| pending.at)
+    }
+
+    /// Sends a batch on its way. One that credited nothing has no need of the disk; that time has passed is told with the next.
+    fn journal(&mut self, entry: Entry, payments: Vec<Slot>) {
+        let number = self.next_number;
+        let is_written = self.batch.credited == 0;
+        if is_written {
+            self.entry = Some(entry);
+        } else {
+            self.next_number += 1;
+            let epoch = self.epoch;
+            let batch = payment::Batch {
+                epoch,
+                number,
+                entry,
+            };
+            // There is room: no more are under way than the ring holds. A journal that is gone takes nothing.
+            if self.journal.batches.send(batch).is_err() {
+                self.is_recording = false;
+            }
+        }
+        self.flights.push_back(Flight {
+            number,
+            is_written,
+            payments,
+        });
+        self.land();
+    }
+
+    // === out ===
+
+    fn hear_journal(&mut self) {
+        while let Some(done) = self.journal.done.pop() {
+            match done {
+                Done::Written {
+                    epoch,
+                    number,
+                    buffer,
+                } => {
+                    self.spare_buffers.push(buffer);
+                    for flight in &mut self.flights {
+                        flight.is_written |= epoch == self.epoch && flight.number == number;
+                    }
+                }
+                Done::Failed { epoch, .. } if epoch == self.epoch => self.stop_recording(),
+                Done::Failed { .. } => {}
+                Done::Resumed { epoch, book } => {
+                    self.book = *book;
+                    self.entry = None;
+                    self.epoch = epoch;
+                    self.next_number = 0;
+                    self.is_recording = true;
+                    self.board.resumed();
+                }
+            }
+        }
+        if self.is_recording && self.journal.batches.producer().is_abandoned() {
+            self.stop_recording();
+        }
+        self.land();
+    }
+
+    /// Answers what is on disk, in order.
+    fn land(&mut self) {
+        while self.flights.front().is_some_and(|flight| flight.is_written) {
+            let Some(mut flight) = self.flights.pop_front() else {
+                return;
+            };
+            for slot in flight.payments.drain(..) {
+                if let Some(pending) = self.table.take(slot) {
+                    self.board.answered(pending.at.elapsed());
+                    self.answer(pending, None);
+                }
+            }
+            self.spare_lists.push(flight.payments);
+        }
+    }
+
+    /// The disk does not take what is sent to it. What is on its way did not happen, and what waits will not.
+    fn stop_recording(&mut self) {
+        self.is_recording = false;
+        self.board.failed();
+        for flight in std::mem::take(&mut self.flights) {
+            for slot in flight.payments {
+                self.refuse(slot, Refusal::NotRecorded);
+            }
+        }
+        self.clear_queue();
+    }
+
+    fn clear_queue(&mut self) {
+        while let Some(turn) = self.queue.front() {
+            self.queue.take(turn);
+            self.refuse(turn.payment, Refusal::NotRecorded);
+        }
+        self.waiting_tickets = 0;
+        self.waiting_since = None;
+    }
+
+    fn answer(&mut self, pending: Pending, refused: Option<Refusal>) {
+        let receipt = match refused {
+            Some(why) => pending.refused(why),
+            None => pending.receipt(),
+        };
+        self.windows
+            .answer(pending.origin, receipt, pending.payment.into_bytes());
+    }
+
+    fn sleep(&self) {
+        let until_due = match self.waiting_since {
+            _ if self.windows.is_behind() => RETRY,
+            Some(since) if self.flights.len() < BATCHES_MAX => {
+                self.gather.wait.saturating_sub(since.elapsed())
+            }
+            _ => SLEEP_MAX,
+        };
+        self.journal.bell.wait(until_due.min(SLEEP_MAX), || {
+            self.windows.is_due()
+                || !self.journal.done.is_empty()
+                || self.stop.load(Ordering::Acquire)
+                || self.windows.are_abandoned()
+        });
+    }
+
+    /// What is on its way may still arrive; the rest is answered that it was not recorded.
+    fn farewell(&mut self) {
+        let until = Instant::now() + FAREWELL;
+        while !self.flights.is_empty() && Instant::now() < until {
+            self.journal.bell.wait(FAREWELL, || {
+                !self.journal.done.is_empty() || self.journal.batches.producer().is_abandoned()
+            });
+            self.hear_journal();
+        }
+        self.stop_recording();
+        self.collect();
+        self.windows.ring();
+        debug_assert_eq!(self.table.len(), 0, "every payment was answered");
+    }
+}
+
+/// How long stopping waits for the disk.
+const FAREWELL: Duration = Duration::from_secs(2);

@@ -1,0 +1,248 @@
+//! From the head of a request to a payment.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ticket::received::{Fault, Parsed};
+use ticket::wire::Purpose;
+use ticket::{Received, SessionId};
+
+const PATH: &str = "/payment";
+/// Header fields a request may have.
+const FIELDS_MAX: usize = 64;
+/// The longest purpose that is looked at, in base64. A segment's credentials with all their profiles are far shorter.
+const PURPOSE_BYTES_MAX: usize = 16 << 10;
+
+/// What a head asks for.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made"
+)]
+pub(super) enum Request {
+    /// Something that is not the till's.
+    Elsewhere,
+    /// Nothing that can be answered as asked: this is answered, and the connection ends.
+    Refused(u16, &'static str),
+    /// A payment.
+    Payment {
+        order: Order,
+        keep_alive: bool,
+        head_bytes: usize,
+    },
+}
+
+/// What is to be done about a payment.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made"
+)]
+pub(super) enum Order {
+    /// It is to be checked.
+    Pay(Received),
+    /// It pays nothing, and that is fine. The buffer may be used again.
+    Nothing(Vec<u8>),
+    /// It is answered with this.
+    Bad(u16, String),
+}
+
+/// Whether these first bytes begin a payment, as far as they go.
+pub(crate) fn is_payment(bytes: &[u8]) -> bool {
+    let line = b"POST /payment ";
+    bytes.len() >= line.len() && bytes.starts_with(line)
+}
+
+/// Reads a head; `None` until it is whole. `spare` gives a buffer for the payment.
+pub(super) fn parse(bytes: &[u8], spare: impl FnOnce() -> Vec<u8>) -> Option<Request> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
+    let mut head = httparse::Request::new(&mut fields);
+    let head_bytes = match head.parse(bytes) {
+        Ok(httparse::Status::Complete(n)) => n,
+        Ok(httparse::Status::Partial) => {
+            // The door's HTTP server has an answer for everything; whoever is not paying goes there at once.
+            let is_other = head.version.is_some() && !is_ours(&head);
+            return is_other.then_some(Request::Elsewhere);
+        }
+        Err(httparse::Error::TooManyHeaders) => {
+            return Some(Request::Refused(431, "Request header too large"));
+        }
+        Err(_) => return Some(Request::Refused(400, "Bad Request")),
+    };
+    if !is_ours(&head) {
+        return Some(Request::Elsewhere);
+    }
+    let field = |name: &str| {
+        head.headers
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(name))
+            .map(|field| field.value)
+    };
+    // A body is for the door to take apart.
+    let has_body = field("transfer-encoding").is_some()
+        || field("content-length").is_some_and(|length| length.trim_ascii() != b"0");
+    if has_body {
+        return Some(Request::Elsewhere);
+    }
+    let says = |word: &str| {
+        let text = field("connection")
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .unwrap_or_default();
+        text.split(',')
+            .any(|option| option.trim().eq_ignore_ascii_case(word))
+    };
+    let keep_alive = match head.version {
+        Some(1) => !says("close"),
+        _ => says("keep-alive"),
+    };
+    Some(Request::Payment {
+        order: order(field("livepeer-payment"), field("livepeer-segment"), spare),
+        keep_alive,
+        head_bytes,
+    })
+}
+
+fn is_ours(head: &httparse::Request<'_, '_>) -> bool {
+    head.method == Some("POST") && head.path == Some(PATH)
+}
+
+/// Of the two header fields.
+fn order(payment: Option<&[u8]>, purpose: Option<&[u8]>, spare: impl FnOnce() -> Vec<u8>) -> Order {
+    let Some(payment) = payment else {
+        return Order::Bad(
+            402,
+            "no Livepeer-Payment header: a payment in base64".to_owned(),
+        );
+    };
+    let mut bytes = spare();
+    if let Err(error) = STANDARD.decode_vec(payment.trim_ascii(), &mut bytes) {
+        return Order::Bad(402, format!("Livepeer-Payment is not base64: {error}"));
+    }
+    let (session, account) = match purpose_of(purpose) {
+        Ok(both) => both,
+        Err(text) => return Order::Bad(403, text),
+    };
+    match Received::parse(bytes, session, account) {
+        Parsed::Payment(payment) => Order::Pay(payment),
+        Parsed::Nothing(buffer) => Order::Nothing(buffer),
+        Parsed::Refused(_, fault @ Fault::Malformed(_)) => Order::Bad(402, fault.to_string()),
+        Parsed::Refused(_, Fault::Refused(why)) => Order::Bad(why.status(), why.to_string()),
+    }
+}
+
+/// The session that parameters must have been offered for, and the account that is credited.
+fn purpose_of(header: Option<&[u8]>) -> Result<(SessionId, SessionId), String> {
+    let header = header.ok_or("no Livepeer-Segment header: what the payment is for, in base64")?;
+    if header.len() > PURPOSE_BYTES_MAX {
+        return Err("Livepeer-Segment is too long".to_owned());
+    }
+    let bytes = STANDARD
+        .decode(header.trim_ascii())
+        .map_err(|error| format!("Livepeer-Segment is not base64: {error}"))?;
+    let purpose =
+        Purpose::parse(&bytes).map_err(|how| format!("invalid segment credentials: {how}"))?;
+    let id = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(SessionId::new);
+    let account = id(purpose.manifest_id).ok_or("invalid manifest id in segment credentials")?;
+    let session = match purpose.session_id {
+        Some(session) => id(session).ok_or("invalid session id in segment credentials")?,
+        None => account,
+    };
+    Ok((session, account))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(head: &str) -> Option<Request> {
+        parse(head.as_bytes(), Vec::new)
+    }
+
+    #[test]
+    fn a_payment_is_known_by_its_first_line() {
+        assert!(is_payment(b"POST /payment HTTP/1.1\r\n"));
+        for other in [
+            "POST /payments HTTP/1.1",
+            "GET /payment HTTP/1.1",
+            "POST /pay",
+            "POST /live-video-to-video HTTP/1.1",
+        ] {
+            assert!(!is_payment(other.as_bytes()), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_payment_without_a_body_leaves() {
+        for head in [
+            "GET /healthz HTTP/1.1\r\n\r\n",
+            "GET /healthz HTTP/1.1\r\nHost",
+            "POST /payment HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
+            "POST /payment HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert!(matches!(read(head), Some(Request::Elsewhere)), "{head}");
+        }
+        assert!(
+            read("POST /payment HTTP/1.1\r\nLivepeer-Pay").is_none(),
+            "not whole yet"
+        );
+        assert!(matches!(
+            read("POST /payment HTTP/1.1\r\n: x\r\n\r\n"),
+            Some(Request::Refused(400, _))
+        ));
+    }
+
+    #[test]
+    fn bad_headers_are_told_what_is_wrong_with_them() {
+        for (fields, expected) in [
+            ("", (402, "no Livepeer-Payment header")),
+            (
+                "Livepeer-Payment: *\r\n",
+                (402, "Livepeer-Payment is not base64"),
+            ),
+            (
+                "Livepeer-Payment: EgA=\r\n",
+                (403, "no Livepeer-Segment header"),
+            ),
+            (
+                "Livepeer-Payment: EgA=\r\nLivepeer-Segment: ?\r\n",
+                (403, "Livepeer-Segment is not base64"),
+            ),
+            (
+                "Livepeer-Payment: EgA=\r\nLivepeer-Segment: /w==\r\n",
+                (403, "invalid segment credentials"),
+            ),
+            (
+                "Livepeer-Payment: EgA=\r\nLivepeer-Segment: EAE=\r\n",
+                (403, "invalid manifest id"),
+            ),
+            (
+                "Livepeer-Payment: /w==\r\nLivepeer-Segment: CgFh\r\n",
+                (402, "invalid payment"),
+            ),
+            // A ticket, and nothing that it was made under.
+            (
+                "Livepeer-Payment: IgA=\r\nLivepeer-Segment: CgFh\r\n",
+                (400, "invalid ticket: no ticket params"),
+            ),
+        ] {
+            let head = format!("POST /payment HTTP/1.1\r\n{fields}\r\n");
+            match read(&head) {
+                Some(Request::Payment {
+                    order: Order::Bad(status, text),
+                    keep_alive: true,
+                    head_bytes,
+                }) => {
+                    assert_eq!((status, &text[..expected.1.len()]), expected);
+                    assert_eq!(head_bytes, head.len());
+                }
+                _ => panic!("{fields}"),
+            }
+        }
+        let nothing = "POST /payment HTTP/1.1\r\nconnection: Close\r\nlivepeer-payment: EgA=\r\nLIVEPEER-SEGMENT: CgFh\r\n\r\n";
+        assert!(matches!(
+            read(nothing),
+            Some(Request::Payment {
+                order: Order::Nothing(_),
+                keep_alive: false,
+                ..
+            })
+        ));
+    }
+}
