@@ -15,6 +15,8 @@
 #![forbid(unsafe_code)]
 
 pub mod orchestrator;
+pub mod payment;
+pub mod store;
 pub mod tls;
 pub mod world;
 

@@ -21,7 +21,7 @@ use handoff::spsc::{self, Consumer, Producer, RingingProducer};
 use ticket::book::Entry;
 use ticket::float::Funds;
 use ticket::offer::Head;
-use ticket::{Address, Book, Refusal, SessionId};
+use ticket::{Address, Book, Price, Refusal, SessionId, Wei};
 
 /// The chain, as far as it is known at this moment.
 pub trait Chain: Send + Sync {
@@ -45,6 +45,10 @@ pub struct Receipt {
     pub credited: u32,
     /// Why others were not: the first reason. `None` when all were.
     pub refused: Option<Refusal>,
+    /// The price at which the account is debited, once it has one.
+    pub price: Option<Price>,
+    /// The sender's winners that are not settled, in wei.
+    pub pending: Wei,
 }
 
 /// The way back for a payment. It cannot be lost: dropping it answers [`Refusal::NotRecorded`].
@@ -69,6 +73,8 @@ impl PaymentReply {
             account: payment.account(),
             credited: 0,
             refused: Some(Refusal::NotRecorded),
+            price: None,
+            pending: Wei::ZERO,
         };
         Self(Some(Box::new(Awaited {
             callback: Box::new(callback),

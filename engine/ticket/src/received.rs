@@ -47,6 +47,17 @@ pub enum Fault {
     Refused(Refusal),
 }
 
+impl Fault {
+    /// The HTTP status that goes with it: 402 for what is no payment, as go-livepeer has it.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Malformed(_) => 402,
+            Self::Refused(why) => why.status(),
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,7 +16,7 @@ mod payment;
 mod reader;
 mod writer;
 
-pub use creds::Purpose;
+pub use creds::{NoPurpose, Purpose};
 pub use params::{PriceInfo, TicketParams};
 pub use payment::{PaymentView, TicketView, Tickets};
 pub use reader::Malformed;

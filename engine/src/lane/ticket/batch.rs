@@ -62,26 +62,22 @@ impl Pending {
         }
     }
 
-    /// What is answered when all of it has been looked at.
-    pub(super) fn receipt(&self) -> Receipt {
-        self.receipt_with(self.tally)
-    }
-
-    /// What is answered when nothing of it counts.
-    pub(super) fn refused(&self, why: Refusal) -> Receipt {
-        self.receipt_with(Tally {
-            refused: Some(why),
-            ..Tally::default()
-        })
-    }
-
-    fn receipt_with(&self, tally: Tally) -> Receipt {
+    /// What is answered: that nothing of it counts, if there is a reason; else what became of it.
+    pub(super) fn receipt(&self, refused: Option<Refusal>, book: &Book) -> Receipt {
+        let (sender, account) = (*self.payment.sender(), self.payment.account());
+        let credited = if refused.is_none() {
+            self.tally.credited
+        } else {
+            0
+        };
         Receipt {
-            sender: *self.payment.sender(),
+            sender,
             session: self.payment.terms().session,
-            account: self.payment.account(),
-            credited: tally.credited,
-            refused: tally.refused,
+            account,
+            credited,
+            refused: refused.or(self.tally.refused),
+            price: book.account(sender, account).map(|account| account.price),
+            pending: book.pending(&sender),
         }
     }
 }

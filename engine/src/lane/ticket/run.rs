@@ -330,10 +330,7 @@ impl Lane {
     }
 
     fn answer(&mut self, pending: Pending, refused: Option<Refusal>) {
-        let receipt = match refused {
-            Some(why) => pending.refused(why),
-            None => pending.receipt(),
-        };
+        let receipt = pending.receipt(refused, &self.book);
         self.windows
             .answer(pending.origin, receipt, pending.payment.into_bytes());
     }

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ticket::received::{Fault, Parsed};
+use ticket::received::Parsed;
 use ticket::wire::Purpose;
 use ticket::{Received, SessionId};
 
@@ -122,8 +122,7 @@ fn order(payment: Option<&[u8]>, purpose: Option<&[u8]>, spare: impl FnOnce() ->
     match Received::parse(bytes, session, account) {
         Parsed::Payment(payment) => Order::Pay(payment),
         Parsed::Nothing(buffer) => Order::Nothing(buffer),
-        Parsed::Refused(_, fault @ Fault::Malformed(_)) => Order::Bad(402, fault.to_string()),
-        Parsed::Refused(_, Fault::Refused(why)) => Order::Bad(why.status(), why.to_string()),
+        Parsed::Refused(_, fault) => Order::Bad(fault.status(), fault.to_string()),
     }
 }
 
@@ -138,13 +137,7 @@ fn purpose_of(header: Option<&[u8]>) -> Result<(SessionId, SessionId), String> {
         .map_err(|error| format!("Livepeer-Segment is not base64: {error}"))?;
     let purpose =
         Purpose::parse(&bytes).map_err(|how| format!("invalid segment credentials: {how}"))?;
-    let id = |bytes: &[u8]| std::str::from_utf8(bytes).ok().and_then(SessionId::new);
-    let account = id(purpose.manifest_id).ok_or("invalid manifest id in segment credentials")?;
-    let session = match purpose.session_id {
-        Some(session) => id(session).ok_or("invalid session id in segment credentials")?,
-        None => account,
-    };
-    Ok((session, account))
+    purpose.ids().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

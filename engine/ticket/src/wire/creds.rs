@@ -5,7 +5,10 @@
 //!   AuthToken   1 token (bytes)   2 session_id (string)   3 expiration (int64)
 //! ```
 
+use core::fmt;
+
 use super::reader::{Malformed, Reader};
+use crate::session::SessionId;
 
 /// What a payment is for, where it lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,7 +46,34 @@ impl<'a> Purpose<'a> {
         }
         Ok(purpose)
     }
+
+    /// The session that parameters must have been offered for (where there is none, the manifest stands for it), and the account that is
+    /// credited.
+    ///
+    /// # Errors
+    /// Either is no id.
+    pub fn ids(&self) -> Result<(SessionId, SessionId), NoPurpose> {
+        let id = |bytes: &[u8]| core::str::from_utf8(bytes).ok().and_then(SessionId::new);
+        let account = id(self.manifest_id).ok_or(NoPurpose("manifest"))?;
+        let session = match self.session_id {
+            Some(session) => id(session).ok_or(NoPurpose("session"))?,
+            None => account,
+        };
+        Ok((session, account))
+    }
 }
+
+/// An id that is missing, too long, or no text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoPurpose(&'static str);
+
+impl fmt::Display for NoPurpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid {} id in segment credentials", self.0)
+    }
+}
+
+impl core::error::Error for NoPurpose {}
 
 #[cfg(test)]
 mod tests {
