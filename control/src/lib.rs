@@ -21,3 +21,4 @@ pub mod tls;
 pub mod world;
 
 pub use link;
+pub use ticket;

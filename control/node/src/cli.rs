@@ -27,7 +27,7 @@ Exit status:
    0  ended by SIGTERM or SIGINT, sessions drained     2  settings not understood
   10  no io_uring          11  too little memory may be locked     12  the port cannot be had
   13  data directory       14  too few files may be open           15  certificate or key
-  16  models directory
+  16  models directory     17  record of payments
   20  the engine did not start                        21  the control plane failed";
 
 const DEMO_EXAMPLES: &str = "\
@@ -143,12 +143,12 @@ pub(crate) fn example() -> String {
             .map_or("", |name| name.as_str());
         let default = default.trim_end_matches(']');
         let value = match unit {
-            "BOOL" | "N" | "MIB" | "SECONDS" | "PERCENT"
+            "BOOL" | "N" | "MIB" | "SECONDS" | "MICROSECONDS" | "PERCENT" | "WEI"
                 if default.parse::<u64>().is_ok() || unit == "BOOL" =>
             {
                 default.to_owned()
             }
-            "N" | "MIB" | "SECONDS" | "PERCENT" => format!("0   # {default}"),
+            "N" | "MIB" | "SECONDS" | "PERCENT" | "WEI" => format!("0   # {default}"),
             _ if default.contains(' ') => format!("\"\"   # {default}"),
             _ => format!("{default:?}"),
         };

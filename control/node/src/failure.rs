@@ -32,6 +32,8 @@ pub(crate) enum Reason {
     Tls = 15,
     /// The models directory, or a file in it, is of no use.
     Models = 16,
+    /// What is recorded of payments is of no use, or in use.
+    Payments = 17,
     /// The engine did not start.
     Engine = 20,
     /// The control plane did not start, or ended by itself.

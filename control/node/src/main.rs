@@ -16,6 +16,7 @@ mod failure;
 mod models;
 mod options;
 mod orchestrator;
+mod payments;
 mod plan;
 mod preflight;
 mod report;

@@ -190,6 +190,87 @@ pub(crate) struct Options {
     )]
     pub(crate) page_memory_mib: Option<u64>,
 
+    /// The chain that payments are on: offchain for none; memory for one of the node's own that ticks with the clock, for trying out and for measuring [default: offchain]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "MILLSTREAM_NETWORK",
+        help_heading = "Payments"
+    )]
+    pub(crate) network: Option<String>,
+
+    /// The account that is paid, 0x and 40 hexadecimal digits [default: nobody's]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "MILLSTREAM_ETH_ORCH_ADDR",
+        help_heading = "Payments"
+    )]
+    pub(crate) eth_orch_addr: Option<String>,
+
+    /// What --pixels-per-unit pixels cost [default: none, and needed where payments are taken]
+    #[arg(
+        long,
+        value_name = "WEI",
+        env = "MILLSTREAM_PRICE_PER_UNIT",
+        help_heading = "Payments"
+    )]
+    pub(crate) price_per_unit: Option<u64>,
+
+    /// The pixels that --price-per-unit pays for [default: 1]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "MILLSTREAM_PIXELS_PER_UNIT",
+        help_heading = "Payments"
+    )]
+    pub(crate) pixels_per_unit: Option<u64>,
+
+    /// What one ticket is worth: face value times win probability [default: 8000000000]
+    #[arg(
+        long,
+        value_name = "WEI",
+        env = "MILLSTREAM_TICKET_EV",
+        help_heading = "Payments"
+    )]
+    pub(crate) ticket_ev: Option<u64>,
+
+    /// The largest face value of a ticket; 0 for no bound but the sender's funds [default: 0]
+    #[arg(
+        long,
+        value_name = "WEI",
+        env = "MILLSTREAM_MAX_FACE_VALUE",
+        help_heading = "Payments"
+    )]
+    pub(crate) max_face_value: Option<u64>,
+
+    /// Who checks signatures: reference is libsecp256k1, known remembers senders' keys, vector does so eight at a time on AVX-512 IFMA, auto takes the fastest that this processor has [default: auto]
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "MILLSTREAM_TICKET_VERIFIER",
+        help_heading = "Payments"
+    )]
+    pub(crate) ticket_verifier: Option<String>,
+
+    /// Tickets that are checked, and written to disk, together [default: 256]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "MILLSTREAM_TICKET_BATCH",
+        help_heading = "Payments"
+    )]
+    pub(crate) ticket_batch: Option<usize>,
+
+    /// How long a payment waits for others to be checked with [default: 200]
+    #[arg(
+        long,
+        value_name = "MICROSECONDS",
+        env = "MILLSTREAM_TICKET_WAIT",
+        help_heading = "Payments"
+    )]
+    pub(crate) ticket_wait: Option<u64>,
+
     /// How long sessions may go on after SIGTERM; a second signal ends them at once [default: 30]
     #[arg(
         long,
@@ -234,6 +315,15 @@ impl Options {
             max_segment_mib: self.max_segment_mib.or(other.max_segment_mib),
             max_channel_mib: self.max_channel_mib.or(other.max_channel_mib),
             page_memory_mib: self.page_memory_mib.or(other.page_memory_mib),
+            network: self.network.or(other.network),
+            eth_orch_addr: self.eth_orch_addr.or(other.eth_orch_addr),
+            price_per_unit: self.price_per_unit.or(other.price_per_unit),
+            pixels_per_unit: self.pixels_per_unit.or(other.pixels_per_unit),
+            ticket_ev: self.ticket_ev.or(other.ticket_ev),
+            max_face_value: self.max_face_value.or(other.max_face_value),
+            ticket_verifier: self.ticket_verifier.or(other.ticket_verifier),
+            ticket_batch: self.ticket_batch.or(other.ticket_batch),
+            ticket_wait: self.ticket_wait.or(other.ticket_wait),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             log: self.log.or(other.log),
         }
@@ -328,6 +418,15 @@ mod tests {
             max_segment_mib: Some(1),
             max_channel_mib: Some(1),
             page_memory_mib: Some(1),
+            network: Some("p".into()),
+            eth_orch_addr: Some("p".into()),
+            price_per_unit: Some(1),
+            pixels_per_unit: Some(1),
+            ticket_ev: Some(1),
+            max_face_value: Some(1),
+            ticket_verifier: Some("p".into()),
+            ticket_batch: Some(1),
+            ticket_wait: Some(1),
             drain_timeout: Some(1),
             log: Some("g".into()),
         };

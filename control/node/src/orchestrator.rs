@@ -28,6 +28,7 @@ use crate::cores;
 use crate::device::DeviceChoice;
 use crate::failure::{Failure, Reason};
 use crate::models::Offer;
+use crate::payments::Writing;
 use crate::plan::Plan;
 use crate::preflight;
 use crate::report::{self, Report, Style};
@@ -52,6 +53,7 @@ pub(crate) struct Running {
     runtime: Runtime,
     drain: Duration,
     device: DeviceChoice,
+    writing: Option<Writing>,
     report: Report,
 }
 
@@ -69,6 +71,15 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
         )?),
         false => None,
     };
+    let payments = plan.payments.open(&plan.data_dir, &world)?;
+    let (payments, tickets, writing) = match payments {
+        Some(parts) => (
+            Some(parts.control),
+            Some(parts.tickets),
+            Some(parts.writing),
+        ),
+        None => (None, None, None),
+    };
     let trickle = TrickleConfig {
         autocreate: plan.autocreate,
         owner_delete: plan.owner_delete,
@@ -82,12 +93,13 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
             sessions: plan.limits.sessions,
             keep_alive: plan.limits.keep_alive,
             models: offer.ids(),
+            payments,
             ..plane::Config::default()
         },
         world,
     );
     let runtime = runtime(&plan.placement.spare)?;
-    let engine = Engine::start(
+    let engine = Engine::start_with(
         engine::Config {
             listen: plan.listen.addr,
             tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
@@ -99,6 +111,7 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
             limits: plan.limits.clone(),
         },
         Arc::new(inbox),
+        tickets,
     )
     .map_err(|error| {
         Failure::new(
@@ -125,6 +138,7 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
         runtime,
         drain: plan.drain,
         device: plan.device,
+        writing,
         report,
     })
 }
@@ -229,6 +243,9 @@ impl Running {
         });
         if rx.recv_timeout(STOP).is_err() {
             tracing::warn!("some shards or lanes did not end in time");
+        }
+        if let Some(writing) = self.writing {
+            writing.finish(LINGER);
         }
         self.runtime.shutdown_timeout(LINGER);
     }
@@ -341,6 +358,7 @@ fn describe(
     report.row("lanes", format!("{}, {beside}", place.lanes));
     report.rows("device", &plan.device.lines);
     report.rows("models", models);
+    report.rows("payments", &plan.payments.lines());
     report.row(
         "sessions",
         format!(

@@ -12,6 +12,7 @@ use crate::cores::{self, Placement};
 use crate::device::{DeviceChoice, Wanted};
 use crate::failure::{Failure, Reason};
 use crate::options::Options;
+use crate::payments::{PaymentOptions, PaymentPlan};
 
 const SERVICE_ADDR: &str = "https://127.0.0.1:8935";
 const DRAIN_SECONDS: u64 = 30;
@@ -80,6 +81,8 @@ pub(crate) struct Plan {
     pub(crate) autocreate: bool,
     pub(crate) owner_delete: bool,
     pub(crate) changefeed: bool,
+    /// How payments are taken, if they are.
+    pub(crate) payments: PaymentPlan,
     /// Whether the operator asked for this many connections, or only did not mind.
     pub(crate) connections_asked: bool,
     /// A shard's own share of each bound.
@@ -133,6 +136,15 @@ impl Plan {
                 )
             })?;
 
+        let payments = PaymentPlan::resolve(&PaymentOptions {
+            network: options.network.as_deref(),
+            eth_orch_addr: options.eth_orch_addr.as_deref(),
+            price: (options.price_per_unit, options.pixels_per_unit),
+            ticket_ev: options.ticket_ev,
+            max_face_value: options.max_face_value,
+            verifier: options.ticket_verifier.as_deref(),
+            gather: (options.ticket_batch, options.ticket_wait),
+        })?;
         let shards = placement.cores.len();
         let usual = Limits::default();
         let connections_asked = options.max_connections.is_some();
@@ -180,6 +192,7 @@ impl Plan {
             autocreate: options.trickle_autocreate.unwrap_or(false),
             owner_delete: options.trickle_owner_delete.unwrap_or(false),
             changefeed: options.trickle_changefeed.unwrap_or(false),
+            payments,
             connections_asked,
             limits,
             drain: seconds("drain-timeout", options.drain_timeout, 0)?
@@ -217,6 +230,7 @@ impl Plan {
             page_memory_mib: Some(self.limits.page_bytes as u64 * shards as u64 / MIB),
             drain_timeout: Some(self.drain.as_secs()),
             log: Some(self.log.clone()),
+            ..self.payments.to_options()
         }
     }
 }

@@ -1,108 +1,13 @@
 //! The orchestrator as a process: it starts, answers, says what it is, and goes when it is told to.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+#[path = "support/node.rs"]
+mod node;
+
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-
-struct Node {
-    child: Child,
-    dir: PathBuf,
-    report: String,
-    addr: SocketAddr,
-}
-
-impl Node {
-    fn command(name: &str, args: &[&str]) -> (Command, PathBuf) {
-        let dir = std::env::temp_dir().join(format!("millstream-{name}-{}", std::process::id()));
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
-        command
-            .arg("orchestrator")
-            .args(["--data-dir", dir.to_str().unwrap()])
-            .args(args);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        (command, dir)
-    }
-
-    /// Starts one and reads its report.
-    fn start(name: &str, args: &[&str]) -> Self {
-        let (mut command, dir) = Self::command(name, args);
-        let mut child = command.spawn().unwrap();
-        let mut report = String::new();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        while let Some(Ok(line)) = lines.next() {
-            let last = line.trim_start().starts_with("drain ");
-            report.push_str(&line);
-            report.push('\n');
-            if last {
-                break;
-            }
-        }
-        let Some(addr) = listening(&report) else {
-            let mut said = String::new();
-            child
-                .stderr
-                .take()
-                .unwrap()
-                .read_to_string(&mut said)
-                .unwrap();
-            panic!("it did not start: {report}{said}");
-        };
-        Self {
-            child,
-            dir,
-            report,
-            addr,
-        }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-
-    fn ended(&mut self, within: Duration) -> Option<i32> {
-        let deadline = Instant::now() + within;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        panic!("it still runs");
-    }
-
-    fn http(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(self.addr).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
-        drop(std::fs::remove_dir_all(&self.dir));
-    }
-}
-
-fn listening(report: &str) -> Option<SocketAddr> {
-    let line = report
-        .lines()
-        .find_map(|line| line.trim_start().strip_prefix("listening "))?;
-    line.trim_start().split(',').next()?.parse().ok()
-}
+use node::Node;
+use rustix::process::Signal;
 
 const CLEARTEXT: [&str; 4] = [
     "--service-addr",

@@ -54,6 +54,11 @@ impl Commands {
         }
     }
 
+    /// Hands over a payment.
+    pub(super) fn pay(&self, payment: ticket::Received, source: u64, reply: link::PaymentReply) {
+        self.0.pay(payment, source, reply);
+    }
+
     /// A private stream on which the data plane speaks trickle.
     pub(super) fn connect(&self) -> io::Result<OwnedFd> {
         self.0.connect()

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | POST `/live-video-to-video` | a live session, see `live.rs` |
 //! | GET `/live-video-to-video/{manifest_id}/status` | how it is doing, JSON |
+//! | POST `/payment`, POST `/refresh-payment` | tickets in, parameters out, see `payment.rs` |
 //! | GET `/healthz` | `{"status":"OK",…}`; 503 and `DRAINING` once the node drains |
 //! | any, under the trickle base | bridged to the data plane, see `bridge.rs` |
 //! | else | 404 |
@@ -23,13 +24,15 @@ use link::Stage;
 use serde_json::{Map, Value, json};
 
 use super::view::View;
-use super::{App, bridge, live, params};
+use super::{App, bridge, live, params, payment};
 
 /// Every route.
 pub(super) fn router(app: App) -> Router {
     Router::new()
         .route("/live-video-to-video", post(live::start))
         .route("/live-video-to-video/{manifest_id}/status", get(status))
+        .route("/payment", post(payment::pay))
+        .route("/refresh-payment", post(payment::refresh))
         .route("/healthz", get(health))
         .fallback(elsewhere)
         .method_not_allowed_fallback(method_not_allowed)
@@ -94,7 +97,7 @@ async fn elsewhere(State(app): State<App>, request: Request) -> Response {
 async fn method_not_allowed(method: Method, request: Request) -> Response {
     let mut response = text_error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed");
     let allowed = match request.uri().path() {
-        "/live-video-to-video" => "POST",
+        "/live-video-to-video" | "/payment" | "/refresh-payment" => "POST",
         _ => "GET, HEAD",
     };
     tracing::debug!(%method, allowed, "method not allowed");

@@ -11,10 +11,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use link::{Report, Visitor};
+use link::{Receipt, Report, Visitor};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::Payments;
 use super::limits;
 use super::registry::Registry;
 
@@ -26,6 +27,7 @@ pub struct Inbox {
     ended: mpsc::Sender<Report>,
     visitors: mpsc::Sender<Visitor>,
     lost: Arc<AtomicU64>,
+    payments: Option<Payments>,
 }
 
 /// The reading end.
@@ -39,6 +41,7 @@ pub(super) struct Outbox {
 /// Both ends, and the visitors' queue.
 pub(super) fn pair(
     sessions_max: usize,
+    payments: Option<Payments>,
 ) -> (Inbox, Outbox, mpsc::Receiver<Visitor>, Arc<AtomicU64>) {
     let (messages_tx, messages) = mpsc::channel(limits::MESSAGES_WAITING);
     let (notes_tx, notes) = mpsc::channel(limits::NOTES_WAITING);
@@ -53,6 +56,7 @@ pub(super) fn pair(
         ended: ended_tx,
         visitors: visitors_tx,
         lost: Arc::clone(&lost),
+        payments,
     };
     (
         inbox,
@@ -84,6 +88,12 @@ impl link::Control for Inbox {
                     "an engine reported more ends than there are sessions"
                 );
             }
+        }
+    }
+
+    fn receipt(&self, receipt: &Receipt, body: &mut Vec<u8>) {
+        if let Some(payments) = &self.payments {
+            payments.offers.write_result(receipt, body);
         }
     }
 
@@ -129,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_everything_leaves_room_for_every_end() {
-        let (inbox, mut outbox, _visitors, lost) = pair(3);
+        let (inbox, mut outbox, _visitors, lost) = pair(3, None);
         for _ in 0..5_000 {
             inbox.report(Report::Progress {
                 manifest_id: "0".into(),
@@ -157,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_visitor_without_room_is_given_back() {
-        let (inbox, _outbox, visitors, _lost) = pair(1);
+        let (inbox, _outbox, visitors, _lost) = pair(1, None);
         let visitor = || {
             let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
             Visitor {

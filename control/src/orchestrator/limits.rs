@@ -36,6 +36,8 @@ pub(super) const SESSION_MESSAGES: usize = 8;
 /// Small reports waiting for one session.
 pub(super) const SESSION_NOTES: usize = 32;
 
+/// How long a payment may take. It takes milliseconds, or the disk is in trouble.
+pub(super) const PAYMENT: Duration = Duration::from_secs(30);
 /// How long the data plane may take to carry out a command that starts nothing.
 pub(super) const COMMAND: Duration = Duration::from_secs(2);
 /// The pause before a command that found the mailbox full is tried again.
@@ -65,8 +67,8 @@ pub(super) const FINISH: Duration = Duration::from_secs(10);
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Requests at once on one HTTP/2 connection.
 pub(super) const STREAMS: u32 = 256;
-/// The longest HTTP/2 header list.
-pub(super) const HEADER_LIST_BYTES: u32 = 16 << 10;
+/// The longest HTTP/2 header list: 600 tickets are 62 KB in base64.
+pub(super) const HEADER_LIST_BYTES: u32 = 128 << 10;
 
 const _: () = {
     assert!(

@@ -124,7 +124,7 @@ async fn open(app: &App, wanted: Wanted, deadline: Instant) -> Result<Value, Ope
 
 type Refused = (StatusCode, String);
 
-async fn read(body: Body, deadline: Instant) -> Result<Bytes, Refused> {
+pub(super) async fn read(body: Body, deadline: Instant) -> Result<Bytes, Refused> {
     match timeout_at(
         deadline,
         Limited::new(body, limits::JSON_BODY_BYTES).collect(),

@@ -28,6 +28,7 @@ mod inbox;
 mod limits;
 mod live;
 mod params;
+mod payment;
 mod registry;
 mod session;
 mod state;
@@ -47,6 +48,7 @@ use self::commands::Commands;
 use self::door::Door;
 use self::inbox::Outbox;
 use self::registry::Registry;
+use crate::payment::{Ledger, Offers};
 use crate::world::World;
 
 pub use self::inbox::Inbox;
@@ -66,6 +68,17 @@ pub struct Config {
     pub keep_alive: Duration,
     /// Ids of the models that the engine was given, such as `onnx/denoise`. The built-in filters need no mention.
     pub models: Vec<String>,
+    /// What payments need; `None` where none are taken. The engine has then to be started with tickets as well.
+    pub payments: Option<Payments>,
+}
+
+/// What payments need.
+#[derive(Debug, Clone)]
+pub struct Payments {
+    /// What was recorded.
+    pub ledger: Ledger,
+    /// What is offered.
+    pub offers: Arc<Offers>,
 }
 
 impl Default for Config {
@@ -77,13 +90,14 @@ impl Default for Config {
             visitors: 1_024,
             keep_alive: Duration::from_secs(600),
             models: Vec::new(),
+            payments: None,
         }
     }
 }
 
 /// Prepares an orchestrator: the inbox is for the engine, the rest waits for it.
 pub fn new(config: Config, world: Arc<dyn World>) -> (Inbox, Orchestrator) {
-    let (inbox, outbox, visitors, lost) = inbox::pair(config.sessions);
+    let (inbox, outbox, visitors, lost) = inbox::pair(config.sessions, config.payments.clone());
     let registry = Registry::new(config.sessions);
     let phase = watch::Sender::new(Phase::Running);
     let handle = Handle {
@@ -124,6 +138,11 @@ impl Orchestrator {
     ///
     /// `service_url` is what peers reach this node by, scheme, host and port and nothing behind it.
     pub async fn run(self, engine: Arc<dyn link::Engine>, service_url: String) {
+        if let Some(payments) = &self.config.payments {
+            payments
+                .offers
+                .reached_at(service_url.trim_end_matches('/'));
+        }
         let phase = self.handle.phase.subscribe();
         let app = App {
             registry: Arc::clone(&self.registry),
@@ -133,6 +152,7 @@ impl Orchestrator {
             trickle_base: self.config.trickle_base.into(),
             owner_tokens: self.config.owner_tokens,
             models: self.config.models.into(),
+            payments: self.config.payments,
             phase: phase.clone(),
         };
         let door = Door {
@@ -213,6 +233,7 @@ struct App {
     trickle_base: Arc<str>,
     owner_tokens: bool,
     models: Arc<[String]>,
+    payments: Option<Payments>,
     phase: watch::Receiver<Phase>,
 }
 

@@ -113,6 +113,20 @@ impl VerifierChoice {
             (Self::Vector, Err(missing)) => Err(format!("the vector verifier: {missing}")),
         }
     }
+
+    /// What it comes to on this processor, for people.
+    ///
+    /// # Errors
+    /// What the processor lacks.
+    pub fn outlook(self) -> Result<String, String> {
+        match (self, simd::Vector::detect()) {
+            (Self::Reference, _) => Ok("reference verifier (libsecp256k1)".to_owned()),
+            (Self::Known, _) => Ok("known-sender verifier".to_owned()),
+            (Self::Auto, Err(missing)) => Ok(format!("known-sender verifier ({missing})")),
+            (Self::Auto | Self::Vector, Ok(_)) => Ok("vector verifier (AVX-512 IFMA)".to_owned()),
+            (Self::Vector, Err(missing)) => Err(format!("the vector verifier: {missing}")),
+        }
+    }
 }
 
 /// The ticket lane, as the rest of the engine sees it.
