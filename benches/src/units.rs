@@ -23,8 +23,10 @@ mod fanout;
 mod filters;
 pub mod hop;
 mod http;
+mod tickets;
 mod ts;
 
+use engine::VerifierChoice;
 use kernels::{Filter, Frame};
 
 /// Something that can be measured.
@@ -96,6 +98,54 @@ pub const UNITS: &[Unit] = &[
         filters::at_720p(PIXELATE)
     }),
     counted("filter/invert/720p", "frame", || filters::at_720p(INVERT)),
+    counted("ticket/decode/1", "ticket", || {
+        Box::new(tickets::Decoding::new(1))
+    }),
+    counted("ticket/decode/100", "ticket", || {
+        Box::new(tickets::Decoding::new(100))
+    }),
+    counted("ticket/open/plain", "payment", || {
+        Box::new(tickets::Opening::new(VerifierChoice::Known))
+    }),
+    timed("ticket/open/vector", "payment", || {
+        Box::new(tickets::Opening::new(VerifierChoice::Vector))
+    }),
+    counted("ticket/hash/plain", "ticket", || {
+        Box::new(tickets::Hashing::plain())
+    }),
+    timed("ticket/hash/vector", "ticket", || {
+        Box::new(tickets::Hashing::vector())
+    }),
+    timed("ticket/verify/reference", "ticket", || {
+        Box::new(tickets::Verifying::new(VerifierChoice::Reference))
+    }),
+    counted("ticket/verify/known", "ticket", || {
+        Box::new(tickets::Verifying::new(VerifierChoice::Known))
+    }),
+    timed("ticket/verify/vector", "ticket", || {
+        Box::new(tickets::Verifying::new(VerifierChoice::Vector))
+    }),
+    counted("ticket/win/plain", "ticket", || {
+        Box::new(tickets::Drawing::new(VerifierChoice::Known))
+    }),
+    timed("ticket/win/vector", "ticket", || {
+        Box::new(tickets::Drawing::new(VerifierChoice::Vector))
+    }),
+    counted("ticket/nonce", "ticket", || {
+        Box::new(tickets::Counting::default())
+    }),
+    counted("ticket/credit", "ticket", || {
+        Box::new(tickets::Crediting::new())
+    }),
+    timed("ticket/batch/reference", "ticket", || {
+        Box::new(tickets::Whole::new(VerifierChoice::Reference))
+    }),
+    counted("ticket/batch/known", "ticket", || {
+        Box::new(tickets::Whole::new(VerifierChoice::Known))
+    }),
+    timed("ticket/batch/vector", "ticket", || {
+        Box::new(tickets::Whole::new(VerifierChoice::Vector))
+    }),
     timed("codec/decode/360p", "frame", || {
         Box::new(codec::Decoding::new())
     }),

@@ -10,6 +10,8 @@
 //! on after a call returns, the last batches of such a session may still run when their frames are told; each decoder waits for
 //! what lies before its next picture, so that is a few pictures and no more.
 
+pub mod tickets;
+
 use std::collections::VecDeque;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! One question and its answer, waited for: to create a channel, to delete it, to ask for a status.
+//! One question and its answer, waited for: to create a channel, to delete it, to ask for a status, or for ticket parameters.
 //!
 //! Never within a window: it blocks.
 
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::failure::Failure;
 use crate::http::{Part, Responses};
-use crate::net::{Dialer, Net};
+use crate::net::{Dialer, Event, Net, Token};
 use crate::target::Target;
 
 /// An answer.
@@ -46,71 +46,149 @@ pub fn ask(
     body: &[u8],
     timeout: Duration,
 ) -> Result<Answer, Failure> {
-    exchange(target, method, path, headers, body, timeout)
-        .map_err(|why| why.during(format_args!("{method} {}{path}", target.url)))
+    let once = || {
+        let mut asker = Asker::new(target)?;
+        asker.connection = "Connection: close\r\n";
+        asker.exchange(method, path, headers, body, timeout)
+    };
+    once().map_err(|why| why.during(format_args!("{method} {}{path}", target.url)))
 }
 
-fn exchange(
-    target: &Target,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-    timeout: Duration,
-) -> Result<Answer, Failure> {
-    let deadline = Instant::now() + timeout;
-    let mut net = Net::new()?;
-    let token = net.connect(&Dialer::new(target)?)?;
-    let head = head(target, method, path, headers, body.len());
-    net.send(token, &[head.as_bytes(), body])?;
-    let mut reading = Reading::default();
-    let (mut events, mut buffer) = (Vec::new(), vec![0; READ_BYTES]);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(Failure::new(format!("no answer within {timeout:?}")));
-        }
-        let left_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-        net.wait(&mut events, Some(left_ms.saturating_add(1)))?;
-        for event in &events {
-            if event.writable {
-                net.flush(token)?;
-            }
-            if event.readable
-                && let Some(count) = net.read(token, &mut buffer)?
-                && let Some(answer) = reading.handle_bytes(&buffer[..count], method == "HEAD")?
-            {
-                return Ok(answer);
-            }
-        }
-    }
+/// Asks one question after another, on one connection for as long as the server keeps it.
+pub struct Asker {
+    target: Target,
+    dialer: Dialer,
+    net: Net,
+    /// A connection whose last answer was complete.
+    kept: Option<Token>,
+    connection: &'static str,
+    events: Vec<Event>,
+    buffer: Vec<u8>,
 }
 
-fn head(
-    target: &Target,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body_bytes: usize,
-) -> String {
-    let mut head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\n{}Connection: close\r\n",
-        target.authority(),
-        target.tag
-    );
-    for (name, value) in headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
+impl Asker {
+    /// Not connected yet.
+    ///
+    /// # Errors
+    /// There are no descriptors, or the target's roots cannot be read.
+    pub fn new(target: &Target) -> Result<Self, Failure> {
+        Ok(Self {
+            target: target.clone(),
+            dialer: Dialer::new(target)?,
+            net: Net::new()?,
+            kept: None,
+            connection: "",
+            events: Vec::new(),
+            buffer: vec![0; READ_BYTES],
+        })
     }
-    if body_bytes > 0 || !matches!(method, "GET" | "HEAD" | "DELETE") {
-        head.push_str(&format!("Content-Length: {body_bytes}\r\n"));
+
+    /// Asks, and waits at most `timeout` for the whole answer. A server may close a kept connection just as a question is on its way;
+    /// then it is asked once more, so this is for questions that may come twice.
+    ///
+    /// # Errors
+    /// As [`ask`]'s.
+    pub fn ask(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Answer, Failure> {
+        let is_reused = self.kept.is_some();
+        let mut answer = self.exchange(method, path, headers, body, timeout);
+        if is_reused && answer.is_err() {
+            answer = self.exchange(method, path, headers, body, timeout);
+        }
+        answer.map_err(|why| why.during(format_args!("{method} {}{path}", self.target.url)))
     }
-    head.push_str("\r\n");
-    head
+
+    fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+        timeout: Duration,
+    ) -> Result<Answer, Failure> {
+        let token = match self.kept.take() {
+            Some(token) => token,
+            None => self.net.connect(&self.dialer)?,
+        };
+        let head = self.head(method, path, headers, body.len());
+        let sent = self.net.send(token, &[head.as_bytes(), body]);
+        let answer = sent
+            .map_err(Failure::from)
+            .and_then(|()| self.read(token, method == "HEAD", timeout));
+        match answer {
+            Ok((_, true)) => self.kept = Some(token),
+            Ok((_, false)) | Err(_) => self.net.close(token),
+        }
+        answer.map(|(answer, _)| answer)
+    }
+
+    /// The answer, and whether its connection may carry another question.
+    fn read(
+        &mut self,
+        token: Token,
+        has_no_body: bool,
+        timeout: Duration,
+    ) -> Result<(Answer, bool), Failure> {
+        let deadline = Instant::now() + timeout;
+        let mut reading = Reading::default();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Failure::new(format!("no answer within {timeout:?}")));
+            }
+            let left_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
+            self.net
+                .wait(&mut self.events, Some(left_ms.saturating_add(1)))?;
+            for event in &self.events {
+                if event.writable {
+                    self.net.flush(token)?;
+                }
+                if event.readable
+                    && let Some(count) = self.net.read(token, &mut self.buffer)?
+                    && let Some(answer) =
+                        reading.handle_bytes(&self.buffer[..count], has_no_body)?
+                {
+                    let is_kept = reading.is_keep_alive && self.connection.is_empty() && count > 0;
+                    return Ok((answer, is_kept));
+                }
+            }
+        }
+    }
+
+    fn head(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body_bytes: usize,
+    ) -> String {
+        let mut head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{}{}",
+            self.target.authority(),
+            self.target.tag,
+            self.connection
+        );
+        for (name, value) in headers {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if body_bytes > 0 || !matches!(method, "GET" | "HEAD" | "DELETE") {
+            head.push_str(&format!("Content-Length: {body_bytes}\r\n"));
+        }
+        head.push_str("\r\n");
+        head
+    }
 }
 
 struct Reading {
     responses: Responses,
     status: u16,
+    is_keep_alive: bool,
     body: Vec<u8>,
 }
 
@@ -119,6 +197,7 @@ impl Default for Reading {
         Self {
             responses: Responses::with_fields(),
             status: 0,
+            is_keep_alive: false,
             body: Vec::new(),
         }
     }
@@ -141,6 +220,7 @@ impl Reading {
             match part.map_err(|error| Failure::new(error.to_string()))? {
                 Some(Part::Head(head)) => {
                     self.status = head.status;
+                    self.is_keep_alive = head.is_keep_alive;
                     if has_no_body {
                         return Ok(Some(self.answer()));
                     }
@@ -243,6 +323,44 @@ mod tests {
             let error = ask_one(reply, pause).0.unwrap_err().to_string();
             assert!(error.contains(want) && error.contains("/a"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_kept_connection_is_used_again_and_one_that_was_closed_is_replaced() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            // Two questions on the first connection, which is closed then without a word; the others on the second.
+            let mut questions = Vec::new();
+            for answers in [2, 1] {
+                let (mut stream, _) = listener.accept().unwrap();
+                for _ in 0..answers {
+                    let (mut asked, mut buffer) = (Vec::new(), [0; 1_024]);
+                    while !asked.ends_with(b"\r\n\r\n") {
+                        let count = stream.read(&mut buffer).unwrap();
+                        asked.extend_from_slice(&buffer[..count]);
+                    }
+                    questions.push(String::from_utf8(asked).unwrap());
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+                        .unwrap();
+                }
+            }
+            questions
+        });
+        let target = Target::resolve(&url, Trust::Anyone, String::new()).unwrap();
+        let mut asker = Asker::new(&target).unwrap();
+        for path in ["/a", "/b", "/c"] {
+            let answer = asker.ask("GET", path, &[], b"", TIMEOUT).unwrap();
+            assert_eq!((answer.status, answer.text().as_str()), (200, "hi"));
+        }
+        let questions = server.join().unwrap();
+        assert!(
+            questions[2].starts_with("GET /c ") && !questions[0].contains("close"),
+            "{questions:?}"
+        );
+        let why = asker.ask("GET", "/d", &[], b"", TIMEOUT).unwrap_err();
+        assert!(why.to_string().contains("GET http"), "{why}");
     }
 
     const TIMEOUT: Duration = Duration::from_secs(2);

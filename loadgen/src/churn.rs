@@ -14,7 +14,7 @@
 
 use serde_json::{Value, json};
 
-use crate::conduct::{Scenario, Worker};
+use crate::conduct::{Lengths, Scenario, Worker};
 use crate::failure::Failure;
 use crate::measure::{Interval, Metric};
 use crate::outcome::{Better, Figure, Stream};
@@ -103,7 +103,7 @@ impl Scenario for Churn {
         }
     }
 
-    fn workers(&self, threads: usize) -> Result<Vec<Box<dyn Worker>>, Failure> {
+    fn workers(&self, threads: usize, _: Lengths) -> Result<Vec<Box<dyn Worker>>, Failure> {
         let hands = channel::deal(&self.channels, threads);
         let count = hands.len();
         Ok(hands

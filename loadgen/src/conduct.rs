@@ -24,8 +24,8 @@ use crate::clock::{self, SECOND};
 use crate::failure::Failure;
 use crate::measure::{Counts, Interval, Meter, Metric, Said, Timetable};
 use crate::outcome::{
-    Figure, Latency, Outcome, OwnConduct, Quantiles, Rate, Repro, SCHEMA, Second, Stream, Verdict,
-    ms,
+    Figure, Latency, Outcome, OwnConduct, Quantiles, Rate, Repro, SCHEMA, Second, ServerUse,
+    Stream, Verdict, ms,
 };
 use crate::pin;
 use crate::polite::Demand;
@@ -33,9 +33,9 @@ use crate::sample::{Sample, Sampler};
 
 /// A kind of load.
 pub trait Scenario {
-    /// `trickle`, `churn`, `live`.
+    /// `trickle`, `churn`, `live`, `tickets`.
     fn name(&self) -> &'static str;
-    /// The operation that is counted: `chunk`, `join`, `frame`.
+    /// The operation that is counted: `chunk`, `join`, `frame`, `payment`.
     fn operation(&self) -> &'static str;
     /// What it times; the first is the main one.
     fn metrics(&self) -> &'static [Metric];
@@ -43,13 +43,17 @@ pub trait Scenario {
     fn settings(&self) -> Value;
     /// What it asks of a server in `traffic_s` seconds of traffic, for the budget of a polite run.
     fn demand(&self, traffic_s: f64) -> Demand;
-    /// The workers, at most `threads`; each has its share of the streams.
+    /// The workers, at most `threads`; each has its share of the streams. They will have traffic for as long as `lengths` say.
     ///
     /// # Errors
     /// The settings ask for what cannot be.
-    fn workers(&self, threads: usize) -> Result<Vec<Box<dyn Worker>>, Failure>;
+    fn workers(&self, threads: usize, lengths: Lengths) -> Result<Vec<Box<dyn Worker>>, Failure>;
     /// What follows from the totals: figures of this scenario alone, such as `fps`.
     fn figures(&self, total: &Interval, streams: &[Stream], window_s: f64) -> Vec<Figure>;
+    /// What follows from what the server used, beside the costs that every scenario has.
+    fn costs(&self, _server: &ServerUse, _total: &Interval, _window_s: f64) -> Vec<Figure> {
+        Vec::new()
+    }
 }
 
 /// One thread of load.
@@ -155,7 +159,7 @@ enum FromWorker {
 /// # Errors
 /// It could not begin, or a worker found nothing left to measure.
 pub fn conduct<'a>(scenario: &'a dyn Scenario, plan: Plan<'a>) -> Result<Outcome, Failure> {
-    let workers = scenario.workers(plan.threads)?;
+    let workers = scenario.workers(plan.threads, plan.lengths)?;
     let mut conductor = Conductor::new(scenario, plan);
     conductor.perform(workers)
 }
@@ -425,6 +429,7 @@ impl<'a> Conductor<'a> {
         let server = self.plan.sampler.conclude(&self.samples);
         let mut figures = self.scenario.figures(total, &self.streams, window_s);
         if let Some(server) = &server {
+            figures.extend(self.scenario.costs(server, total, window_s));
             figures.extend(crate::sample::costs(
                 server,
                 total,

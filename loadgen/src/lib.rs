@@ -5,7 +5,7 @@
 //!   (flags,       trickle        │ Interval a second
 //!    TOML)        churn          ▼
 //!                 live       conduct ◀── sample: the server's /proc, the GPU's NVML
-//!                                │
+//!                 tickets        │
 //!                                ├──▶ Second   ──▶ console, JSONL, Prometheus      while it runs
 //!                                └──▶ Outcome  ──▶ console, JSON, .hgrm, HTML      when it is over
 //!                                        │
@@ -17,7 +17,8 @@
 //!   waits for each answer would have seen stands beside it, as *uncorrected*.
 //! - Only what was due within the window counts; warm-up and cool-down have the same traffic and count for nothing.
 //! - The generator measures itself. When it was the bottleneck, the run fails, and its figures do not count.
-//! - Nothing here is told how a server works: no parser is shared with one, so no mistake is.
+//! - Nothing here is told how a server works: no parser is shared with one, so no mistake is. The one exception is how a ticket is
+//!   laid out and signed; see [`tickets`].
 //! - Chance has a seed, and the seed is in the result.
 #![forbid(unsafe_code)]
 
@@ -41,6 +42,7 @@ pub mod sample;
 pub mod search;
 pub mod settings;
 pub mod target;
+pub mod tickets;
 pub mod trickle;
 pub mod units;
 

@@ -35,7 +35,7 @@ pub mod ts;
 mod watch;
 mod worker;
 
-use crate::conduct::{self, Scenario};
+use crate::conduct::{self, Lengths, Scenario};
 use crate::failure::Failure;
 use crate::measure::{Interval, Meter, Metric};
 use crate::or_else;
@@ -290,7 +290,11 @@ impl Scenario for Live {
         }
     }
 
-    fn workers(&self, threads: usize) -> Result<Vec<Box<dyn conduct::Worker>>, Failure> {
+    fn workers(
+        &self,
+        threads: usize,
+        _: Lengths,
+    ) -> Result<Vec<Box<dyn conduct::Worker>>, Failure> {
         let threads = threads.clamp(1, self.sessions);
         let mut rng = fastrand::Rng::with_seed(self.seed);
         let shared = Arc::new(Shared {

@@ -6,7 +6,7 @@
 //! | 1 | it could not run |
 //! | 2 | the command line is not right |
 //! | 3 | it ran, and its figures do not count: the generator was the bottleneck, or it was interrupted |
-//! | 4 | the figures count, and miss the objective or the threshold |
+//! | 4 | the figures count, and miss the objective or the threshold; or what was to be settled stays open |
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Command::Trickle(args) => cli::run::run(args),
         Command::Churn(args) => cli::run::run(args),
         Command::Live(args) => cli::run::run(args),
+        Command::Tickets(args) => cli::run::run(args),
         Command::Run { file } => cli::run::run_file(&file),
         Command::Search(scenario) => cli::search::run(scenario),
         Command::Compare(args) => cli::compare(&args),

@@ -301,15 +301,31 @@ impl Meter {
 
     /// An operation was due, and is begun now. `results` are expected of it.
     pub fn record_send(&mut self, due_ns: u64, now_ns: u64, results: u64) {
+        self.record_due(due_ns, now_ns, results);
+        self.record_begun(due_ns);
+    }
+
+    /// An operation was due, which the generator sees now, and waits until the server has room for it. `results` are expected of it.
+    /// [`Self::record_begun`] or [`Self::record_given_up`] is to follow.
+    pub fn record_due(&mut self, due_ns: u64, now_ns: u64, results: u64) {
         if self.timetable.is_measured(due_ns) {
             let late_ns = now_ns.saturating_sub(due_ns);
             let counts = &mut self.interval.counts;
             counts.due += 1;
-            counts.sent += 1;
             counts.expected += results;
             counts.late += u64::from(late_ns > LATE_NS);
             self.interval.own.lateness.saturating_record(late_ns);
         }
+    }
+
+    /// An operation that waited is begun.
+    pub fn record_begun(&mut self, due_ns: u64) {
+        self.interval.counts.sent += u64::from(self.timetable.is_measured(due_ns));
+    }
+
+    /// An operation that waited is not begun any more. Its results are lost.
+    pub fn record_given_up(&mut self, due_ns: u64) {
+        self.interval.counts.dropped += u64::from(self.timetable.is_measured(due_ns));
     }
 
     /// An operation was due, and cannot be begun. Its `results` are lost.

@@ -22,9 +22,9 @@ pub const SCHEMA: &str = "loadgen/1";
 pub struct Outcome {
     /// [`SCHEMA`].
     pub schema: String,
-    /// `trickle`, `churn`, `live`.
+    /// `trickle`, `churn`, `live`, `tickets`.
     pub scenario: String,
-    /// The operation that is counted: `chunk`, `join`, `frame`.
+    /// The operation that is counted: `chunk`, `join`, `frame`, `payment`.
     pub operation: String,
     /// Every setting as it was resolved, by name.
     pub settings: BTreeMap<String, Value>,

@@ -17,7 +17,7 @@
 
 use serde_json::{Value, json};
 
-use crate::conduct::{Scenario, Worker};
+use crate::conduct::{Lengths, Scenario, Worker};
 use crate::failure::Failure;
 use crate::measure::{Interval, Metric};
 use crate::outcome::{Better, Figure, Stream};
@@ -83,7 +83,7 @@ impl Scenario for Trickle {
         channel::demand(&self.channels, traffic_s)
     }
 
-    fn workers(&self, threads: usize) -> Result<Vec<Box<dyn Worker>>, Failure> {
+    fn workers(&self, threads: usize, _: Lengths) -> Result<Vec<Box<dyn Worker>>, Failure> {
         let is_kept = self.layout.connection == Connection::KeepAlive;
         Ok(channel::deal(&self.channels, threads)
             .into_iter()

@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::demo::DemoArgs;
 use crate::options::Options;
+use crate::tickets::TicketCommand;
 
 const EXAMPLES: &str = "\
 Every setting is also an environment variable, --max-sessions N being MILLSTREAM_MAX_SESSIONS=N, and a key of the file.
@@ -84,6 +85,9 @@ pub(crate) enum Command {
     /// Show which devices can process video, what each decodes and encodes, and what runs where.
     #[command(after_help = DEVICES_HELP)]
     Devices(DevicesArgs),
+    /// Tools for tickets: check verifiers, show what was recorded.
+    #[command(subcommand)]
+    Ticket(TicketCommand),
     /// Help with the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),

@@ -20,6 +20,7 @@ mod payments;
 mod plan;
 mod preflight;
 mod report;
+mod tickets;
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
@@ -61,6 +62,16 @@ fn run(command: Command) -> Result<(), Failure> {
             });
             Ok(())
         }
+        Command::Ticket(command) => match tickets::run(&command) {
+            Ok(text) => {
+                print(&text);
+                Ok(())
+            }
+            Err((text, failure)) => {
+                print(&text);
+                Err(failure)
+            }
+        },
         Command::Config(ConfigCommand::Example) => {
             print(&cli::example());
             Ok(())

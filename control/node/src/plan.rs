@@ -1,6 +1,6 @@
 //! Settings turned into a plan: every default filled in, every value checked, nothing opened or bound yet.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::Limits;
@@ -48,17 +48,13 @@ impl Machine {
             // More CPUs than the set can name: use the ones that it can.
             Err(_) => (0..std::thread::available_parallelism().map_or(1, usize::from)).collect(),
         };
-        let path = |name| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
+        let (data_home, home) = homes();
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
             cpus,
             memory_bytes: memory_bytes(&meminfo),
-            data_home: path("XDG_DATA_HOME"),
-            home: path("HOME"),
+            data_home,
+            home,
             devices: engine::devices(),
         }
     }
@@ -126,7 +122,7 @@ impl Plan {
             .map_err(|why| Failure::usage("the CPUs cannot be shared out like that", why))?;
         let data_dir = options
             .data_dir
-            .or_else(|| data_dir(machine))
+            .or_else(|| data_dir(machine.data_home.as_deref(), machine.home.as_deref()))
             .ok_or_else(|| {
                 Failure::new(
                     Reason::DataDir,
@@ -296,12 +292,25 @@ fn page_bytes(
     }
 }
 
-fn data_dir(machine: &Machine) -> Option<PathBuf> {
-    let shared = machine
-        .data_home
-        .as_ref()
-        .map(|home| home.join("millstream"));
-    shared.or_else(|| machine.home.as_ref().map(|home| home.join(".millstream")))
+/// Where a node keeps its data when nobody says.
+pub(crate) fn usual_data_dir() -> Option<PathBuf> {
+    let (data_home, home) = homes();
+    data_dir(data_home.as_deref(), home.as_deref())
+}
+
+/// `$XDG_DATA_HOME` and `$HOME`.
+fn homes() -> (Option<PathBuf>, Option<PathBuf>) {
+    let path = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    (path("XDG_DATA_HOME"), path("HOME"))
+}
+
+fn data_dir(data_home: Option<&Path>, home: Option<&Path>) -> Option<PathBuf> {
+    let shared = data_home.map(|home| home.join("millstream"));
+    shared.or_else(|| home.map(|home| home.join(".millstream")))
 }
 
 /// `MemTotal` of `/proc/meminfo`.

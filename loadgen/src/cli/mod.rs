@@ -1,7 +1,6 @@
 //! The command line: which scenario, from flags or a file, and what an exit status means.
 //!
-//! A scenario takes part by being a [`Load`]: `handshake` and `tickets` will be two more lines in [`Command`] and two more
-//! implementations of it.
+//! A scenario takes part by being a [`Load`](load::Load): a line in [`Command`], and an implementation of it.
 
 pub(crate) mod load;
 pub(crate) mod run;
@@ -21,7 +20,7 @@ use loadgen::settings::Common;
 pub(crate) const FAILED: u8 = 1;
 /// Its figures do not count.
 pub(crate) const NOT_VALID: u8 = 3;
-/// They count, and miss what was asked of them.
+/// They count, and miss what was asked of them; or payments that were to be settled stay open.
 pub(crate) const MISSED: u8 = 4;
 
 /// Load for Livepeer nodes and trickle servers, and numbers that can be believed.
@@ -44,12 +43,14 @@ pub(crate) enum Command {
     Churn(RunArgs<loadgen::churn::Options>),
     /// Live video-to-video sessions: latency of a frame, frame rate, jitter, stalls, loss
     Live(RunArgs<loadgen::live::Options>),
+    /// Payments with probabilistic tickets: tickets credited a second and for a second of the server's CPU, latency, an exact ledger
+    Tickets(RunArgs<loadgen::tickets::Options>),
     /// Any of these, from a TOML file that says which
     Run {
-        /// A file with a table [trickle], [churn] or [live], and [run] for the rest
+        /// A file with a table [trickle], [churn], [live] or [tickets], and [run] for the rest
         file: PathBuf,
     },
-    /// Find the most channels, sessions or chunks a second that hold an objective, and what gives out beyond
+    /// Find the most channels, sessions, chunks or payments a second that hold an objective, and what gives out beyond
     #[command(subcommand)]
     Search(search::Scenario),
     /// Hold two results against each other: what changed beyond noise

@@ -15,12 +15,12 @@ use loadgen::sample::{self, Sampler};
 use loadgen::search::slo::{Judgement, Slo, Verdict};
 use loadgen::settings::{Common, File};
 use loadgen::target::Target;
-use loadgen::{churn, live, machine, trickle};
+use loadgen::{churn, live, machine, tickets, trickle};
 
 use super::load::Load;
 use super::{FAILED, MISSED, NOT_VALID, RunArgs};
 
-/// `loadgen trickle`, `churn`, `live`.
+/// `loadgen trickle`, `churn`, `live`, `tickets`.
 pub(crate) fn run<T: Load>(args: RunArgs<T>) -> Result<ExitCode, Failure> {
     let mut file = File::read(args.scenario.as_deref())?;
     let common = args.common.or(file.take("run")?);
@@ -41,11 +41,13 @@ pub(crate) fn run_file(path: &Path) -> Result<ExitCode, Failure> {
         trickle::Options::NAME,
         churn::Options::NAME,
         live::Options::NAME,
+        tickets::Options::NAME,
     ];
     match names.into_iter().find(|name| file.has(name)) {
         Some(trickle::Options::NAME) => go::<trickle::Options>(file),
         Some(churn::Options::NAME) => go::<churn::Options>(file),
         Some(live::Options::NAME) => go::<live::Options>(file),
+        Some(tickets::Options::NAME) => go::<tickets::Options>(file),
         _ => Err(Failure::new(format!(
             "{}: no scenario; it has none of the tables [{}]",
             path.display(),
@@ -55,6 +57,11 @@ pub(crate) fn run_file(path: &Path) -> Result<ExitCode, Failure> {
 }
 
 fn measure<T: Load>(own: &T, common: &Common, slo: Option<&Slo>) -> Result<ExitCode, Failure> {
+    if let Some(errand) = own.errand() {
+        let (target, _) = address(&run_id(), common)?;
+        let is_done = errand(&target, &on_interrupt()?)?;
+        return Ok(ExitCode::from(if is_done { 0 } else { MISSED }));
+    }
     let desk = Desk::set_up(T::NAME, common)?;
     let mut console = Console::new();
     let outcome = desk.perform(own, common, &mut console)?;
@@ -94,18 +101,7 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) fn set_up(name: &str, common: &Common) -> Result<Self, Failure> {
         let run = run_id();
-        let mut target = common.resolve_target(String::new())?;
-        let is_polite = polite::is_polite(common.polite.unwrap_or_default(), &target);
-        target.tag = polite::tag(&run, is_polite);
-        let gate = if is_polite {
-            let budget = common
-                .budget
-                .as_deref()
-                .map_or(Ok(Budget::default()), Budget::parse);
-            Gate::with(budget.map_err(Failure::new)?)
-        } else {
-            Gate::open()
-        };
+        let (target, gate) = address(&run, common)?;
         let dir = (!common.no_files.unwrap_or(false)).then(|| {
             common
                 .out
@@ -196,6 +192,21 @@ impl Desk {
     pub(crate) fn is_stopped(&self) -> bool {
         self.stop.is_told() || self.gate.is_shut()
     }
+}
+
+/// The server, with the tag that every request to it has, and what stands between us and it.
+fn address(run: &str, common: &Common) -> Result<(Target, Gate), Failure> {
+    let mut target = common.resolve_target(String::new())?;
+    let is_polite = polite::is_polite(common.polite.unwrap_or_default(), &target);
+    target.tag = polite::tag(run, is_polite);
+    if !is_polite {
+        return Ok((target, Gate::open()));
+    }
+    let budget = common
+        .budget
+        .as_deref()
+        .map_or(Ok(Budget::default()), Budget::parse);
+    Ok((target, Gate::with(budget.map_err(Failure::new)?)))
 }
 
 /// Names a run: when it began, and which process it is. `20261121T131500Z-1f3a`.

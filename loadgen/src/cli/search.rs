@@ -13,7 +13,7 @@ use loadgen::report;
 use loadgen::search::{self, Find, Probe, search};
 use loadgen::settings::{Common, File};
 use loadgen::units::Time;
-use loadgen::{churn, live, trickle};
+use loadgen::{churn, live, tickets, trickle};
 
 use super::MISSED;
 use super::load::Load;
@@ -28,6 +28,8 @@ pub(crate) enum Scenario {
     Churn(SearchArgs<churn::Options>),
     /// The most live sessions
     Live(SearchArgs<live::Options>),
+    /// The most payments a second
+    Tickets(SearchArgs<tickets::Options>),
 }
 
 /// Flags of a search.
@@ -49,6 +51,7 @@ pub(crate) fn run(scenario: Scenario) -> Result<ExitCode, Failure> {
         Scenario::Trickle(args) => find(args),
         Scenario::Churn(args) => find(args),
         Scenario::Live(args) => find(args),
+        Scenario::Tickets(args) => find(args),
     }
 }
 

@@ -335,7 +335,7 @@ impl Scenario for Nothing {
         }
     }
 
-    fn workers(&self, _threads: usize) -> Result<Vec<Box<dyn Worker>>, Failure> {
+    fn workers(&self, _: usize, _: Lengths) -> Result<Vec<Box<dyn Worker>>, Failure> {
         Ok(Vec::new())
     }
 

@@ -80,7 +80,7 @@ pub struct Options {
 pub enum Find {
     /// Channels, each with its publisher.
     Channels,
-    /// Operations a second of each stream.
+    /// Operations a second of each stream, or payments a second of all senders.
     Rate,
     /// Live sessions.
     Sessions,
@@ -100,6 +100,7 @@ impl Find {
             "trickle" => Ok(Self::Channels),
             "churn" => Ok(Self::Joins),
             "live" => Ok(Self::Sessions),
+            "tickets" => Ok(Self::Rate),
             other => Err(Failure::new(format!(
                 "it is not known what to find the most of in {other:?}; say so with --find"
             ))),

@@ -41,8 +41,18 @@ pub fn self_signed() -> Arc<ServerConfig> {
 pub struct Request {
     pub method: String,
     pub path: String,
+    /// Names in lower case.
+    pub fields: Vec<(String, String)>,
     pub is_chunked: bool,
     pub is_last: bool,
+}
+
+impl Request {
+    /// The value of a field, its name in lower case.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        let mut fields = self.fields.iter();
+        fields.find_map(|(key, value)| (key == name).then_some(value.as_str()))
+    }
 }
 
 /// Reads a connection, line by line and chunk by chunk.
@@ -68,22 +78,42 @@ impl Reading {
         let (Some(method), Some(path)) = (words.next(), words.next()) else {
             return Err(io::Error::other(format!("no request: {first:?}")));
         };
-        let (mut is_chunked, mut is_last, mut is_tagged) = (false, false, false);
+        let mut fields = Vec::new();
         loop {
-            let line = self.line(wire)?.to_ascii_lowercase();
-            is_chunked |= line == "transfer-encoding: chunked";
-            is_last |= line == "connection: close";
-            is_tagged |= line == "x-loadgen: test";
+            let line = self.line(wire)?;
+            if let Some((name, value)) = line.split_once(':') {
+                fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+            }
             if line.is_empty() {
-                assert!(is_tagged, "{method} {path} carries no tag");
+                let has = |name: &str, front: &str| {
+                    let mut fields = fields.iter();
+                    fields.any(|(key, value)| {
+                        key == name && value.to_ascii_lowercase().starts_with(front)
+                    })
+                };
+                assert!(
+                    has("x-loadgen", "test") || has("user-agent", "loadgen/"),
+                    "{method} {path} carries no tag"
+                );
                 return Ok(Some(Request {
+                    is_chunked: has("transfer-encoding", "chunked"),
+                    is_last: has("connection", "close"),
                     method,
                     path,
-                    is_chunked,
-                    is_last,
+                    fields,
                 }));
             }
         }
+    }
+
+    /// A body of a known length.
+    pub fn body(&mut self, wire: &mut dyn Wire, length: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() - self.at < length {
+            self.more(wire)?;
+        }
+        let body = self.buffer[self.at..self.at + length].to_vec();
+        self.at += length;
+        Ok(body)
     }
 
     /// The next HTTP chunk; `None` at the body's end.
@@ -126,7 +156,13 @@ impl Reading {
 
 /// Answers with an empty body.
 pub fn answer(wire: &mut dyn Wire, status: u16, fields: &str) -> io::Result<()> {
-    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n{fields}\r\n");
-    wire.write_all(head.as_bytes())?;
+    answer_with(wire, status, fields, b"")
+}
+
+/// Answers.
+pub fn answer_with(wire: &mut dyn Wire, status: u16, fields: &str, body: &[u8]) -> io::Result<()> {
+    let length = body.len();
+    let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{fields}\r\n");
+    wire.write_all(&[head.as_bytes(), body].concat())?;
     wire.flush()
 }

@@ -9,8 +9,9 @@
 //! Who pretends to be somebody else (under parameters that were offered to that one, which anybody may ask for) takes turns with him
 //! within his share, by source.
 //!
-//! Invariants: nobody is in a ring who has nothing to give, and a payment is in one place only. Queues are kept when they empty, so that
-//! nothing is taken from the heap in the long run.
+//! Invariants: nobody is in a ring who has nothing to give, and a payment is in one place only. A sender who has nothing waiting is
+//! remembered, and queues are kept when they empty, so that nothing is taken from the heap in the long run; when too many are
+//! remembered, all who have nothing waiting are forgotten.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -33,12 +34,13 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Sender {
-    address: Address,
     /// Its sources, in the order of their turns.
     turns: VecDeque<usize>,
     payments: usize,
 }
 
+/// Senders that are remembered, waiting or not. There are never more waiting, since each has a payment in the lane's table.
+const REMEMBERED_MAX: usize = 16_384;
 /// Sources of one sender that are told apart.
 const SOURCES_MAX: usize = 64;
 
@@ -72,15 +74,10 @@ impl Queue {
 
     /// Takes a payment.
     pub(super) fn push(&mut self, address: Address, source: u64, payment: Slot) {
-        let sender = *self.by_address.entry(address).or_insert_with(|| {
-            let sender = self.idle_senders.pop().unwrap_or_else(|| {
-                self.senders.push(Sender::default());
-                self.senders.len() - 1
-            });
-            self.senders[sender].address = address;
+        let sender = self.sender(address);
+        if self.senders[sender].payments == 0 {
             self.turns.push_back(sender);
-            sender
-        });
+        }
         let turns = &mut self.senders[sender].turns;
         let known = turns
             .iter()
@@ -100,6 +97,29 @@ impl Queue {
         self.sources[at].payments.push_back(payment);
         self.senders[sender].payments += 1;
         self.payments += 1;
+    }
+
+    /// A sender's number.
+    fn sender(&mut self, address: Address) -> usize {
+        if let Some(sender) = self.by_address.get(&address) {
+            return *sender;
+        }
+        if self.by_address.len() >= REMEMBERED_MAX {
+            let (senders, idle) = (&self.senders, &mut self.idle_senders);
+            self.by_address.retain(|_, sender| {
+                let is_waiting = senders[*sender].payments > 0;
+                if !is_waiting {
+                    idle.push(*sender);
+                }
+                is_waiting
+            });
+        }
+        let sender = self.idle_senders.pop().unwrap_or_else(|| {
+            self.senders.push(Sender::default());
+            self.senders.len() - 1
+        });
+        self.by_address.insert(address, sender);
+        sender
     }
 
     /// How many of a sender's payments wait.
@@ -131,8 +151,6 @@ impl Queue {
         }
         if self.senders[turn.sender].turns.is_empty() {
             self.turns.pop_front();
-            self.by_address.remove(&self.senders[turn.sender].address);
-            self.idle_senders.push(turn.sender);
         }
     }
 
@@ -188,7 +206,7 @@ mod tests {
         );
         assert_eq!(queue.len(), 0);
         assert!(queue.front().is_none());
-        assert!(queue.by_address.is_empty() && queue.turns.is_empty());
+        assert!(queue.turns.is_empty());
     }
 
     #[test]
@@ -228,12 +246,17 @@ mod tests {
     #[test]
     fn queues_are_used_again() {
         let mut queue = Queue::default();
-        for round in 0..50u8 {
-            for n in 0..4 {
-                queue.push(sender(round.wrapping_add(n)), u64::from(n), Slot::from(n));
-            }
-            assert_eq!(take(&mut queue, 4).len(), 4);
+        let address = |n: u32| {
+            let mut bytes = [0; 20];
+            bytes[..4].copy_from_slice(&n.to_be_bytes());
+            Address(bytes)
+        };
+        for n in 0..3 * REMEMBERED_MAX as u32 {
+            queue.push(address(n), 1, n);
+            queue.push(address(7), 2, n);
+            assert_eq!(take(&mut queue, 2).len(), 2);
         }
-        assert_eq!((queue.senders.len(), queue.sources.len()), (4, 4));
+        assert!(queue.senders.len() <= REMEMBERED_MAX && queue.by_address.len() <= REMEMBERED_MAX);
+        assert_eq!(queue.sources.len(), 2);
     }
 }

@@ -1,0 +1,75 @@
+//! The ticket lane without shards: for benches that hand payments in and wait for receipts, without sockets in the picture.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use link::Receipt;
+use ticket::Received;
+
+use crate::StartError;
+use crate::lane::ticket::{ShardWindow, TicketLane, TicketReport, Tickets};
+
+/// A running ticket lane, and its one window. Dropping it ends it.
+pub struct TicketDrive {
+    lane: TicketLane,
+    window: ShardWindow,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl TicketDrive {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the verifier that was asked for is not to be had.
+    pub fn start(tickets: Tickets) -> Result<Self, StartError> {
+        let (lane, mut windows, thread) = TicketLane::start(tickets, 1).map_err(StartError)?;
+        let window = windows
+            .pop()
+            .ok_or_else(|| StartError("the lane has no window".to_owned()))?;
+        Ok(Self {
+            lane,
+            window,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands a payment in. `source` tells senders of payments apart, `key` comes back with the receipt.
+    ///
+    /// # Errors
+    /// Gives the payment's memory back when the window is full.
+    pub fn pay(&mut self, payment: Received, source: u64, key: u64) -> Result<(), Vec<u8>> {
+        self.window.pay(payment, source, key)
+    }
+
+    /// The next receipt, with its key and the payment's memory; `None` when there is none yet.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "there may be more after none"
+    )]
+    pub fn next(&mut self) -> Option<(u64, Receipt, Vec<u8>)> {
+        let answer = self.window.answers.pop()?;
+        Some((answer.key, answer.receipt, answer.buffer))
+    }
+
+    /// Sleeps until there is a receipt, or the time has passed.
+    pub fn wait(&self, timeout: Duration) {
+        self.window
+            .bell
+            .wait(timeout, || self.window.answers.is_due());
+    }
+
+    /// What it has done so far.
+    pub fn report(&self) -> TicketReport {
+        self.lane.report()
+    }
+}
+
+impl Drop for TicketDrive {
+    fn drop(&mut self) {
+        self.lane.stop();
+        if let Some(thread) = self.thread.take() {
+            // It panicked, then; its guard ends the process.
+            drop(thread.join());
+        }
+    }
+}
