@@ -18,7 +18,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::purse::{Purse, RECIPIENT, Still, secret, session};
 
 /// Tickets that are under way at once: enough for the disk to be busy with one batch while others are checked.
-const UNDER_WAY: usize = 4_096;
+const UNDER_WAY: usize = 2048;
 /// Nothing takes so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 

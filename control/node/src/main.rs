@@ -62,16 +62,12 @@ fn run(command: Command) -> Result<(), Failure> {
             });
             Ok(())
         }
-        Command::Ticket(command) => match tickets::run(&command) {
-            Ok(text) => {
-                print(&text);
-                Ok(())
-            }
-            Err((text, failure)) => {
-                print(&text);
-                Err(failure)
-            }
-        },
+        Command::Ticket(command) => {
+            let mut said = String::new();
+            let outcome = tickets::run(&command, &mut said);
+            print(&said);
+            outcome
+        }
         Command::Config(ConfigCommand::Example) => {
             print(&cli::example());
             Ok(())

@@ -171,7 +171,7 @@ fn what_is_wrong_with_a_payment_is_said() {
         ),
         (
             "{\"sender\":\"0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed\",\"manifest_id\":\"\"}",
-            "manifest_id: 1 to 127 bytes",
+            "manifest_id: may not be empty",
         ),
     ] {
         refused(&client.ask("/refresh-payment", "", body), text);

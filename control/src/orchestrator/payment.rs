@@ -166,6 +166,6 @@ fn wanted(bytes: &[u8]) -> Result<(Address, SessionId), String> {
         .sender
         .parse()
         .map_err(|error| format!("sender: {error}"))?;
-    let account = SessionId::new(&wanted.manifest_id).ok_or("manifest_id: 1 to 127 bytes")?;
+    let account = SessionId::new(&wanted.manifest_id).ok_or("manifest_id: may not be empty")?;
     Ok((sender, account))
 }

@@ -12,7 +12,6 @@
 //! - The book here is the lane's, a few milliseconds behind. It may run ahead of the disk by the batches of one transaction, and never
 //!   does when that has failed.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
@@ -89,26 +88,49 @@ impl std::fmt::Debug for Ledger {
 /// Slots that the journal has changed.
 #[derive(Debug, Default)]
 struct Touched {
-    accounts: BTreeSet<u32>,
-    commitments: BTreeSet<u32>,
+    accounts: Bits,
+    commitments: Bits,
 }
 
 impl Touched {
     fn note(&mut self, op: &Op) {
         match *op {
-            Op::Account { slot, .. } => drop(self.accounts.insert(slot)),
-            Op::Debit { account, .. } => drop(self.accounts.insert(account)),
-            Op::Commitment { slot, .. } => drop(self.commitments.insert(slot)),
+            Op::Account { slot, .. } => self.accounts.set(slot),
+            Op::Debit { account, .. } => self.accounts.set(account),
+            Op::Commitment { slot, .. } => self.commitments.set(slot),
             Op::Credit {
                 commitment,
                 account,
                 ..
             } => {
-                self.accounts.insert(account);
-                self.commitments.insert(commitment);
+                self.accounts.set(account);
+                self.commitments.set(commitment);
             }
             Op::Block { .. } | Op::Win { .. } => {}
         }
+    }
+}
+
+/// A set of slots, a bit each.
+#[derive(Debug, Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn set(&mut self, slot: u32) {
+        let word = (slot / 64) as usize;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (slot % 64);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        let all = (0..).zip(&self.0).filter(|(_, word)| **word != 0);
+        all.flat_map(|(at, word)| {
+            (0..64)
+                .filter(move |bit| word >> bit & 1 == 1)
+                .map(move |bit: u32| 64 * at + bit)
+        })
     }
 }
 
@@ -281,8 +303,8 @@ impl Writer {
         }
         let book = self.ledger.book();
         let (accounts, commitments) = (
-            self.touched.accounts.iter().copied(),
-            self.touched.commitments.iter().copied(),
+            self.touched.accounts.iter(),
+            self.touched.commitments.iter(),
         );
         match self.store.fold(&book, &self.limits, accounts, commitments) {
             Ok(()) => {

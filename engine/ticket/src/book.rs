@@ -29,6 +29,7 @@ use crate::amount::{ExpectedValue, Wei};
 use crate::check::Authentic;
 use crate::float::Funds;
 use crate::nonces::{Nonces, Taken};
+use crate::price::Price;
 use crate::refusal::Refusal;
 use crate::secret::Opened;
 use crate::session::SessionId;
@@ -102,6 +103,7 @@ pub struct Book {
     /// (expiration block, slot).
     by_expiry: BTreeSet<(u64, u32)>,
     senders: BTreeMap<Address, Sender>,
+    wins: Wins,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -138,17 +140,31 @@ impl fmt::Display for Inconsistent {
 impl core::error::Error for Inconsistent {}
 
 /// A payment whose parameters are good now, and where it goes.
+///
+/// What it holds are answers that were looked up once, with what tells whether they still hold: a place is looked at for its owner, what
+/// is pending for whether anybody has won since.
 #[derive(Debug, Clone, Copy)]
 pub struct Admitted {
     account: SessionId,
+    account_slot: Option<u32>,
+    commitment_slot: Option<u32>,
     /// What the sender can pay in all.
     available: Wei,
+    pending: Wei,
+    wins: u64,
 }
 
-struct Places {
-    commitment: Option<u32>,
-    account: Option<u32>,
+/// Winners so far. How a book came to be is no part of what it says.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wins(u64);
+
+impl PartialEq for Wins {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
+
+impl Eq for Wins {}
 
 impl Book {
     /// An empty one.
@@ -164,6 +180,7 @@ impl Book {
             by_hash: BTreeMap::new(),
             by_expiry: BTreeSet::new(),
             senders: BTreeMap::new(),
+            wins: Wins::default(),
         }
     }
 
@@ -247,12 +264,17 @@ impl Book {
         if terms.expiration_block <= self.block {
             return Err(Refusal::Expired);
         }
-        self.places(opened, account)?;
+        let sender = &terms.sender;
         let mut admitted = Admitted {
             account,
+            account_slot: self.by_name.get(&(*sender, account)).copied(),
+            commitment_slot: self.by_hash.get(opened.rand_hash()).copied(),
             // Tickets that can win nothing need nothing behind them.
             available: Wei::MAX,
+            pending: self.pending(sender),
+            wins: self.wins.0,
         };
+        self.has_room(sender, &admitted)?;
         if !terms.face_value.is_zero() {
             let funds = funds.ok_or(Refusal::SenderUnknown)?;
             if funds.is_unlocking(round) {
@@ -264,58 +286,95 @@ impl Book {
         Ok(admitted)
     }
 
-    /// Where commitment and account are kept, or where they will be.
-    fn places(&self, opened: &Opened, account: SessionId) -> Result<Places, Refusal> {
-        let sender = opened.terms().sender;
-        let places = Places {
-            commitment: self.by_hash.get(opened.rand_hash()).copied(),
-            account: self.by_name.get(&(sender, account)).copied(),
-        };
-        let held = self.senders.get(&sender).copied().unwrap_or_default();
-        let is_full = |place: Option<u32>, all: usize, limit: usize, own: usize| {
-            place.is_none() && (all >= limit || own >= (limit / SENDERS_SHARE).max(1))
+    /// Whether there is room for what is not there yet.
+    fn has_room(&self, sender: &Address, admitted: &Admitted) -> Result<(), Refusal> {
+        if admitted.account_slot.is_some() && admitted.commitment_slot.is_some() {
+            return Ok(());
+        }
+        let held = self.senders.get(sender).copied().unwrap_or_default();
+        let is_full = |slot: Option<u32>, all: usize, limit: usize, own: usize| {
+            slot.is_none() && (all >= limit || own >= (limit / SENDERS_SHARE).max(1))
         };
         let Limits {
             accounts,
             commitments,
             ..
         } = self.limits;
-        match is_full(
-            places.commitment,
-            self.commitments.len(),
-            commitments,
-            held.commitments,
-        ) || is_full(places.account, self.accounts.len(), accounts, held.accounts)
-        {
+        let (account, commitment) = (admitted.account_slot, admitted.commitment_slot);
+        match is_full(account, self.accounts.len(), accounts, held.accounts)
+            || is_full(
+                commitment,
+                self.commitments.len(),
+                commitments,
+                held.commitments,
+            ) {
             true => Err(Refusal::Full),
-            false => Ok(places),
+            false => Ok(()),
         }
     }
 
     /// Whether one more winner would be paid, beside those that are pending.
     fn covers(&self, opened: &Opened, admitted: &Admitted) -> Result<(), Refusal> {
         let terms = opened.terms();
-        let claimed = self.pending(&terms.sender).checked_add(terms.face_value);
+        let pending = match admitted.wins == self.wins.0 {
+            true => admitted.pending,
+            false => self.pending(&terms.sender),
+        };
+        let claimed = pending.checked_add(terms.face_value);
         match claimed.is_some_and(|claimed| claimed <= admitted.available) {
             true => Ok(()),
             false => Err(Refusal::Reserve),
         }
     }
 
+    /// Where the commitment is, if it is.
+    fn commitment_slot(&self, admitted: &Admitted, hash: &Hash) -> Option<u32> {
+        let is_it = |slot: &u32| {
+            self.commitments
+                .get(*slot)
+                .is_some_and(|found| found.rand_hash == *hash)
+        };
+        admitted
+            .commitment_slot
+            .filter(is_it)
+            .or_else(|| self.by_hash.get(hash).copied())
+    }
+
+    /// Where the account is, if it is.
+    fn account_slot(&self, admitted: &Admitted, sender: &Address) -> Option<u32> {
+        let is_it = |slot: &u32| {
+            let found = self.accounts.get(*slot);
+            found.is_some_and(|found| found.sender == *sender && found.name == admitted.account)
+        };
+        let known = admitted.account_slot.filter(is_it);
+        known.or_else(|| self.by_name.get(&(*sender, admitted.account)).copied())
+    }
+
     /// Whether a nonce may still come, so that no signature is looked at in vain.
     ///
     /// # Errors
     /// It may not.
-    pub fn look(&self, opened: &Opened, nonce: u32) -> Result<(), Refusal> {
-        let Some(commitment) = self
-            .by_hash
-            .get(opened.rand_hash())
-            .and_then(|slot| self.commitments.get(*slot))
-        else {
+    pub fn look(&self, admitted: &Admitted, opened: &Opened, nonce: u32) -> Result<(), Refusal> {
+        let slot = self.commitment_slot(admitted, opened.rand_hash());
+        let Some(commitment) = slot.and_then(|slot| self.commitments.get(slot)) else {
             return Ok(());
         };
-        let looked = commitment.nonces.look(nonce);
-        looked.map_err(|taken| refused(taken, opened, nonce))
+        commitment
+            .nonces
+            .look(nonce)
+            .map_err(|taken| refused(taken, opened, nonce))
+    }
+
+    /// What a sender is told behind a payment: the price of the account, if it has one, and what is pending.
+    #[must_use]
+    pub fn standing(&self, admitted: Option<&Admitted>, sender: &Address) -> (Option<Price>, Wei) {
+        let account =
+            admitted.and_then(|admitted| self.accounts.get(self.account_slot(admitted, sender)?));
+        let pending = match admitted {
+            Some(admitted) if admitted.wins == self.wins.0 => admitted.pending,
+            _ => self.pending(sender),
+        };
+        (account.map(|account| account.price), pending)
     }
 
     // === changing ===
@@ -338,12 +397,17 @@ impl Book {
             self.covers(opened, admitted)?;
         }
         let nonce = ticket.nonce();
-        self.look(opened, nonce)?;
-        let places = self.places(opened, admitted.account)?;
-        let commitment = places
-            .commitment
+        self.look(admitted, opened, nonce)?;
+        let found = Admitted {
+            account_slot: self.account_slot(admitted, &terms.sender),
+            commitment_slot: self.commitment_slot(admitted, opened.rand_hash()),
+            ..*admitted
+        };
+        self.has_room(&terms.sender, &found)?;
+        let commitment = found
+            .commitment_slot
             .unwrap_or_else(|| self.open_commitment(opened, entry));
-        let account = places.account.unwrap_or_else(|| {
+        let account = found.account_slot.unwrap_or_else(|| {
             let slot = self.accounts.vacant();
             let (sender, name, price) = (terms.sender, admitted.account, terms.price);
             self.carry_out(
@@ -510,6 +574,7 @@ impl Book {
                 }
                 let sender = self.senders.entry(commitment.sender).or_default();
                 sender.pending = sender.pending.saturating_add(commitment.face_value);
+                self.wins.0 += 1;
                 Ok(())
             }
             Op::Debit { account, pixels } => {

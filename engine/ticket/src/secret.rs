@@ -8,7 +8,7 @@
 //!   recipient rand = KMAC256(secret, fields, 256 bits, "millstream ticket params v1")         hash = keccak256(recipient rand)
 //!
 //!   fields   recipient  sender  session  face value  win prob  expiration  round  block hash  price  seed
-//!   bytes    20         20      128      32          32        8           8      32          8 + 8  32      = 328, always
+//!   bytes    20         20      64       32          32        8           8      32          8 + 8  32      = 264, always
 //! ```
 //!
 //! Every field has its own place and width, so no two offers are the same message; go-livepeer's MAC joins them without lengths,
@@ -29,7 +29,10 @@ use crate::wire::TicketParams;
 
 const DOMAIN: &str = "millstream ticket params v1";
 const FIELDS_BYTES: usize = 20 + 20 + SessionId::PADDED_BYTES + 32 + 32 + 8 + 8 + 32 + 16 + 32;
-const _: () = assert!(FIELDS_BYTES == 328, "the table above");
+const _: () = assert!(
+    FIELDS_BYTES == 264,
+    "the table above; with the trailer, two blocks"
+);
 type Message = [u8; FIELDS_BYTES + KMAC_TRAILER_BYTES];
 
 /// All that we say when we offer tickets.

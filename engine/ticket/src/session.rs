@@ -1,11 +1,16 @@
 //! What a payment is for: the session's id, as an account's second name.
 //!
 //! go-livepeer keys balances by (sender, text), the text being a manifest id, an auth token's session id or a capability's name.
-//! It is part of every MAC, so it has a greatest length and a fixed place.
+//! It is part of every MAC, so it has a greatest length and a fixed place. Manifest ids and session ids are far shorter; the name of a
+//! model or of a capability need not be.
 
 use core::fmt;
 
-/// A session's id, at most [`SessionId::BYTES_MAX`] bytes of it. Compared byte for byte.
+use crate::keccak::keccak256;
+
+/// A session's id. Compared byte for byte.
+///
+/// An id of more than [`SessionId::BYTES_MAX`] bytes is kept as `~` and 62 hexadecimal digits of its keccak256.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId {
     // The text, padded with zeros, and its length behind it: texts of different lengths never have the same bytes.
@@ -13,22 +18,29 @@ pub struct SessionId {
 }
 
 impl SessionId {
-    /// The longest id: 127 bytes.
-    pub const BYTES_MAX: usize = 127;
+    /// The longest id that is kept as it is.
+    pub const BYTES_MAX: usize = 63;
     /// Bytes of [`padded`](Self::padded).
     pub const PADDED_BYTES: usize = Self::BYTES_MAX + 1;
 
-    /// `None` when the text is empty or too long.
+    /// `None` when the text is empty.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        let length = u8::try_from(text.len()).ok()?;
-        if text.is_empty() || text.len() > Self::BYTES_MAX {
-            return None;
+        match text.len() {
+            0 => None,
+            1..=Self::BYTES_MAX => Some(Self::short(text)),
+            _ => {
+                let hash = hex::encode(&keccak256(text.as_bytes())[..31]);
+                Some(Self::short(&alloc::format!("~{hash}")))
+            }
         }
+    }
+
+    fn short(text: &str) -> Self {
         let mut padded = [0; Self::PADDED_BYTES];
         padded[..text.len()].copy_from_slice(text.as_bytes());
-        padded[Self::BYTES_MAX] = length;
-        Some(Self { padded })
+        padded[Self::BYTES_MAX] = text.len() as u8;
+        Self { padded }
     }
 
     /// The id.
@@ -70,7 +82,10 @@ mod tests {
         }
         assert_ne!(SessionId::new("a"), SessionId::new("a\0"));
         assert_eq!(SessionId::new(""), None);
-        assert!(SessionId::new(&"x".repeat(127)).is_some());
-        assert_eq!(SessionId::new(&"x".repeat(128)), None);
+        let longest = "x".repeat(63);
+        assert_eq!(SessionId::new(&longest).unwrap().as_str(), longest);
+        let hashed = SessionId::new(&"x".repeat(64)).unwrap();
+        assert_eq!((hashed.as_str().len(), &hashed.as_str()[..1]), (63, "~"));
+        assert_ne!(SessionId::new(&"x".repeat(65)), Some(hashed));
     }
 }

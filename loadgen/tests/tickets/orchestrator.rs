@@ -347,7 +347,7 @@ impl State {
         let slips: Vec<_> = payment.slips(&mut Cursor::default()).collect();
         let mut outcome = Ok(());
         for (nonce, signature) in slips.into_iter().take(tickets as usize) {
-            let fate = self.book.look(&opened, nonce).and_then(|()| {
+            let fate = self.book.look(&admitted, &opened, nonce).and_then(|()| {
                 let asked = Asked {
                     opened: &opened,
                     nonce,

@@ -16,19 +16,12 @@ use crate::failure::{Failure, Reason};
 /// A list of findings; empty when all is as expected.
 type Findings = Vec<String>;
 
-/// Reads a file and puts all of it through; what is to be printed, and with what to end.
-pub(super) fn run(file: &Path) -> Result<String, (String, Failure)> {
+/// Reads a file and puts all of it through: a line of `out` each, and a total.
+pub(super) fn run(file: &Path, out: &mut String) -> Result<(), Failure> {
     let unreadable = |why: String| {
         let fix = "give a JSON file with a list `vectors`, a list `signature_vectors`, or both; see `millstream ticket check --help`";
-        (
-            String::new(),
-            Failure::new(
-                Reason::Usage,
-                format!("{} is no file of vectors", file.display()),
-                why,
-                fix,
-            ),
-        )
+        let what = format!("{} is no file of vectors", file.display());
+        Failure::new(Reason::Usage, what, why, fix)
     };
     let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
     let vectors: Value =
@@ -42,7 +35,7 @@ pub(super) fn run(file: &Path) -> Result<String, (String, Failure)> {
     }
     let [tickets, signatures] = lists;
     let mut bench = Bench::new();
-    let mut out = bench.header();
+    out.push_str(&bench.header());
     let mut wrong = 0;
     let checks = tickets
         .iter()
@@ -73,16 +66,12 @@ pub(super) fn run(file: &Path) -> Result<String, (String, Failure)> {
         bench.names()
     );
     match wrong {
-        0 => Ok(out),
+        0 => Ok(()),
         _ => {
             let fix = "a line that says FAIL tells what was found and what was expected";
-            let failure = Failure::new(
-                Reason::Vectors,
-                "not all vectors agree",
-                format!("{wrong} of {total} do not"),
-                fix,
-            );
-            Err((out, failure))
+            let why = format!("{wrong} of {total} do not");
+            let what = "not all vectors agree";
+            Err(Failure::new(Reason::Vectors, what, why, fix))
         }
     }
 }

@@ -60,13 +60,14 @@ pub(crate) struct LedgerArgs {
     json: bool,
 }
 
-/// Carries it out; what is to be printed.
-pub(crate) fn run(command: &TicketCommand) -> Result<String, (String, Failure)> {
+/// Carries it out, and says in `out` what is to be printed, however it ends.
+pub(crate) fn run(command: &TicketCommand, out: &mut String) -> Result<(), Failure> {
     match command {
-        TicketCommand::Check(args) => check::run(&args.file),
+        TicketCommand::Check(args) => check::run(&args.file, out),
         TicketCommand::Ledger(args) => {
             let dir = args.data_dir.clone().or_else(usual_data_dir);
-            ledger::run(dir, args.json).map_err(|failure| (String::new(), failure))
+            *out = ledger::run(dir, args.json)?;
+            Ok(())
         }
     }
 }

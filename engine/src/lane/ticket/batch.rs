@@ -65,6 +65,7 @@ impl Pending {
     /// What is answered: that nothing of it counts, if there is a reason; else what became of it.
     pub(super) fn receipt(&self, refused: Option<Refusal>, book: &Book) -> Receipt {
         let (sender, account) = (*self.payment.sender(), self.payment.account());
+        let (price, pending) = book.standing(self.admitted.as_ref(), &sender);
         let credited = if refused.is_none() {
             self.tally.credited
         } else {
@@ -76,8 +77,8 @@ impl Pending {
             account,
             credited,
             refused: refused.or(self.tally.refused),
-            price: book.account(sender, account).map(|account| account.price),
-            pending: book.pending(&sender),
+            price,
+            pending,
         }
     }
 }
@@ -201,13 +202,16 @@ impl Batch {
             pending.left = 0;
             return;
         };
-        if pending.admitted.is_none() {
-            let funds = chain.funds(pending.payment.sender());
-            match book.admit(opened, pending.payment.account(), funds.as_ref(), round) {
-                Ok(admitted) => pending.admitted = Some(admitted),
-                Err(why) => return self.refuse_rest(pending, why),
+        let admitted = match pending.admitted {
+            Some(admitted) => admitted,
+            None => {
+                let funds = chain.funds(pending.payment.sender());
+                match book.admit(opened, pending.payment.account(), funds.as_ref(), round) {
+                    Ok(admitted) => *pending.admitted.insert(admitted),
+                    Err(why) => return self.refuse_rest(pending, why),
+                }
             }
-        }
+        };
         if pending.tally.is_unsigned {
             return self.refuse_rest(pending, Refusal::Signature);
         }
@@ -215,7 +219,7 @@ impl Batch {
         for (nonce, signature) in pending.payment.slips(&mut pending.cursor).take(tickets) {
             looked += 1;
             let outcome = book
-                .look(opened, nonce)
+                .look(&admitted, opened, nonce)
                 .and(signature.ok_or(Refusal::Signature));
             match outcome {
                 Ok(signature) => self.asked.push((slot, nonce, signature)),

@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use link::payment::{Batch, Done, JournalEnd, journal};
+use link::payment::{BATCHES_MAX, Batch, Done, JournalEnd, journal};
 use link::{Chain, Receipt};
 use ticket::address::Hash;
 use ticket::amount::Wei;
@@ -414,20 +414,26 @@ fn a_flood_of_bad_signatures_waits_for_itself() {
     };
     let mut world = World::new(gather);
     let (mut flood, mut honest) = (world.gateway(1), world.gateway(2));
-    // The first batch is held, so that all of it waits.
-    world.pay(honest.payment(1), 9, 0);
-    let held = world.batch();
+    // As many batches are under way as may be, so that all that comes waits.
+    let held: Vec<_> = (0..BATCHES_MAX)
+        .map(|key| {
+            world.pay(honest.payment(1), 9, key as u64);
+            world.batch()
+        })
+        .collect();
     for key in 100..140 {
         let payment = flood.unsigned(15);
         world.pay(payment, 1, key);
     }
-    for key in 1..=5 {
+    for key in 50..55 {
         world.pay(honest.payment(1), 2, key);
     }
-    world.written(held);
+    for batch in held {
+        world.written(batch);
+    }
     // Of each batch of 64 the flood gets a turn and the honest one does: so his five are through within five turns of 32 at most.
     let mut seen = Vec::new();
-    while seen.iter().filter(|key| **key < 100).count() < 6 {
+    while seen.iter().filter(|key| **key < 100).count() < BATCHES_MAX + 5 {
         if !world.has_answer() {
             let JournalEnd { batches, .. } = &mut world.journal;
             if let Some(batch) = batches.pop() {

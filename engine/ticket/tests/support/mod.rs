@@ -197,7 +197,7 @@ impl Recipient {
                 None => Err(Refusal::Signature),
                 Some(asked) => {
                     let proven = proven.next().unwrap();
-                    self.book.look(opened, asked.nonce)?;
+                    self.book.look(&admitted, opened, asked.nonce)?;
                     self.book
                         .credit(&admitted, opened, &proven?, &mut self.entry)
                 }
