@@ -51,11 +51,10 @@ impl TicketDrive {
         Some((answer.key, answer.receipt, answer.buffer))
     }
 
-    /// Sleeps until there is a receipt, or the time has passed.
-    pub fn wait(&self, timeout: Duration) {
-        self.window
-            .bell
-            .wait(timeout, || self.window.answers.is_due());
+    /// Sleeps until there is a receipt, somebody rings, or the time has passed. Whether there is a receipt.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let answers = &self.window.answers;
+        self.window.bell.wait(timeout, || answers.is_due())
     }
 
     /// What it has done so far.

@@ -111,6 +111,7 @@ impl Lane {
             while self.is_full_or_due() && self.flights.len() < BATCHES_MAX && self.is_recording {
                 self.work();
                 self.hear_journal();
+                self.windows.ring();
                 self.collect();
             }
             self.windows.ring();
@@ -236,8 +237,9 @@ impl Lane {
     fn journal(&mut self, entry: Entry, payments: Vec<Slot>) {
         let number = self.next_number;
         let is_written = self.batch.credited == 0;
-        if is_written {
+        let is_taken = if is_written {
             self.entry = Some(entry);
+            true
         } else {
             self.next_number += 1;
             let epoch = self.epoch;
@@ -247,16 +249,17 @@ impl Lane {
                 entry,
             };
             // There is room: no more are under way than the ring holds. A journal that is gone takes nothing.
-            if self.journal.batches.send(batch).is_err() {
-                self.is_recording = false;
-            }
-        }
+            self.journal.batches.send(batch).is_ok()
+        };
         self.flights.push_back(Flight {
             number,
             is_written,
             payments,
         });
-        self.land();
+        match is_taken {
+            true => self.land(),
+            false => self.stop_recording(),
+        }
     }
 
     // === out ===
