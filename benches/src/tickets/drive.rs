@@ -9,7 +9,7 @@ use control::payment::Ledger;
 use control::store::Store;
 use control::ticket::received::Parsed;
 use control::ticket::verify::Limits;
-use control::ticket::{Received, book};
+use control::ticket::{Blank, Received, book};
 use control::world::System;
 use engine::drive::tickets::TicketDrive;
 use engine::{Gather, Tickets, VerifierChoice};
@@ -27,7 +27,7 @@ pub struct Bench {
     pub(super) drive: Option<TicketDrive>,
     writer: Option<std::thread::JoinHandle<()>>,
     dir: PathBuf,
-    buffers: Vec<Vec<u8>>,
+    pub(super) blanks: Vec<Blank>,
 }
 
 /// What a run came to.
@@ -85,7 +85,7 @@ impl Bench {
             drive: None,
             writer: Some(writer),
             dir,
-            buffers: Vec::new(),
+            blanks: Vec::new(),
         };
         bench.drive = Some(TicketDrive::start(tickets).map_err(|error| error.to_string())?);
         Ok(bench)
@@ -112,13 +112,13 @@ impl Bench {
             while !drive.wait(PATIENCE) {
                 assert!(Instant::now() < until, "no answer came");
             }
-            while let Some((key, receipt, buffer)) = drive.next() {
+            while let Some((key, receipt, blank)) = drive.next() {
                 assert_eq!(
                     (receipt.credited, receipt.refused),
                     (purse.tickets_each, None),
                     "payment {key}"
                 );
-                self.buffers.push(buffer);
+                self.blanks.push(blank);
                 answered += 1;
             }
             if began.is_none() && answered >= warm_up {
@@ -136,10 +136,10 @@ impl Bench {
 
     /// Reads a payment from its bytes and hands it in, as a shard does.
     pub(super) fn pay(&mut self, bytes: &[u8], key: u64) {
-        let mut buffer = self.buffers.pop().unwrap_or_default();
-        buffer.clear();
-        buffer.extend_from_slice(bytes);
-        let Parsed::Payment(payment) = Received::parse(buffer, session(), session()) else {
+        let mut blank = self.blanks.pop().unwrap_or_default();
+        blank.bytes().clear();
+        blank.bytes().extend_from_slice(bytes);
+        let Parsed::Payment(payment) = Received::parse(blank, session(), session()) else {
             panic!("payment {key} is none");
         };
         let drive = self.drive.as_mut().expect("it runs");

@@ -53,12 +53,13 @@ pub fn latency(bench: &mut Bench, purse: &Purse, rate: f64, warm_up: usize) -> L
         }
         let drive = bench.drive.as_mut().expect("it runs");
         let mut has_answer = false;
-        while let Some((key, receipt, _buffer)) = drive.next() {
+        while let Some((key, receipt, blank)) = drive.next() {
             assert_eq!(
                 (receipt.credited, receipt.refused),
                 (purse.tickets_each, None),
                 "payment {key}"
             );
+            bench.blanks.push(blank);
             let key = usize::try_from(key).expect("a count");
             if key >= warm_up {
                 us.saturating_record(micros(Instant::now().saturating_duration_since(due(key))));

@@ -20,7 +20,7 @@ pub const VERIFIERS: [(&str, VerifierChoice); 3] = [
     ("vector", VerifierChoice::Vector),
 ];
 /// Recoveries of one measurement.
-const RAW: u32 = 4_000;
+const RAW: u32 = 8_000;
 /// The part of the throughput at which latency is measured.
 pub(super) const LOAD: f64 = 0.7;
 
@@ -63,6 +63,8 @@ pub struct Cell {
     pub shape: Shape,
     /// Every round's.
     pub throughput: Vec<Throughput>,
+    /// Recoveries a second just before and just after each: machines that are shared are faster at one time than at another.
+    pub raw: Vec<f64>,
     /// At a part of the median throughput.
     pub latency: Option<Latency>,
 }
@@ -111,12 +113,14 @@ pub fn run(campaign: &Campaign, mut tell: impl FnMut(&str)) -> Result<Figures, S
                 verifier,
                 shape: *shape,
                 throughput: Vec::new(),
+                raw: Vec::new(),
                 latency: None,
             })
             .collect();
+        let mut before = on(campaign.cpus.0, recover)?;
+        figures.raw.push(before);
         for round in 0..campaign.rounds {
             for ((verifier, choice), cell) in verifiers.iter().zip(&mut cells) {
-                figures.raw.push(on(campaign.cpus.0, recover)?);
                 let throughput = on(campaign.cpus.0, || {
                     let mut bench = Bench::start(&campaign.dir, *choice, campaign.gather)?;
                     Ok::<_, String>(bench.throughput(&purse, warm_up))
@@ -127,6 +131,10 @@ pub fn run(campaign: &Campaign, mut tell: impl FnMut(&str)) -> Result<Figures, S
                     throughput.rate()
                 ));
                 cell.throughput.push(throughput);
+                let after = on(campaign.cpus.0, recover)?;
+                figures.raw.push(after);
+                cell.raw.push(f64::midpoint(before, after));
+                before = after;
             }
         }
         if campaign.has_latency {
@@ -155,6 +163,12 @@ impl Cell {
     /// The median throughput, tickets a second.
     pub fn rate(&self) -> f64 {
         median(self.throughput.iter().map(Throughput::rate))
+    }
+
+    /// The median of how many times the recoveries alone it was, each round by those beside it.
+    pub fn of_raw(&self) -> f64 {
+        let rates = self.throughput.iter().map(Throughput::rate);
+        median(rates.zip(&self.raw).map(|(rate, raw)| rate / raw))
     }
 
     /// The median processor time of a ticket, in microseconds.

@@ -16,7 +16,7 @@ pub fn report(campaign: &Campaign, figures: &Figures, date: Option<&str>) -> Str
         "From a payment's bytes to an answer that is on disk, everything on CPU {}: reading, MAC, hashes, signatures, draw, nonces, credit,\n\
          SQLite in WAL mode with every commit synced. One ticket in a hundred wins. Medians of {} rounds of {} tickets; batches of up to\n\
          {} tickets, or of what came in {} us. libsecp256k1 alone recovers **{raw:.0}** signers a second in this run ({} to {}), one after the\n\
-         other, on the same core.\n",
+         other, on the same core; the multiples are medians too, each round's of the recoveries just before and after it.\n",
         campaign.cpus.0,
         campaign.rounds,
         campaign.tickets,
@@ -54,7 +54,7 @@ pub fn report(campaign: &Campaign, figures: &Figures, date: Option<&str>) -> Str
             cell.shape.tickets_each,
             cell.rate(),
             rounds.join(", "),
-            cell.rate() / raw,
+            cell.of_raw(),
             cell.cpu_us(),
         );
     }

@@ -8,10 +8,10 @@ use control::ticket::keccak::{Permute, Plain, keccak256_many};
 use control::ticket::layout::{Digest, FLAT_BYTES};
 use control::ticket::nonces::Nonces;
 use control::ticket::received::{Cursor, Parsed};
-use control::ticket::secret::Scratch;
+use control::ticket::secret::{self, Scratch};
 use control::ticket::sender::LocalKey;
 use control::ticket::verify::{Claim, Limits, Verifier};
-use control::ticket::{Authentic, Check, Opened, Received, Refusal, Secret};
+use control::ticket::{Authentic, Blank, Check, Opened, Received, Refusal, Secret};
 use engine::VerifierChoice;
 use link::Chain;
 
@@ -40,7 +40,7 @@ fn verifier(choice: VerifierChoice) -> Box<dyn Verifier> {
         .expect("there is always one")
 }
 
-fn parse(bytes: Vec<u8>) -> Received {
+fn parse(bytes: impl Into<Blank>) -> Received {
     match Received::parse(bytes, session(), session()) {
         Parsed::Payment(payment) => payment,
         _ => panic!("a payment"),
@@ -50,7 +50,7 @@ fn parse(bytes: Vec<u8>) -> Received {
 /// Payments read from their bytes.
 pub(super) struct Decoding {
     payments: Vec<Vec<u8>>,
-    buffers: Vec<Vec<u8>>,
+    blanks: Vec<Option<Blank>>,
     tickets_each: u32,
 }
 
@@ -58,7 +58,7 @@ impl Decoding {
     pub(super) fn new(tickets_each: u32) -> Self {
         Self {
             payments: Purse::fill(1, tickets_each, TICKETS).payments,
-            buffers: Vec::new(),
+            blanks: Vec::new(),
             tickets_each,
         }
     }
@@ -78,18 +78,24 @@ impl Body for Decoding {
     }
 
     fn prepare(&mut self) {
-        self.buffers.clone_from(&self.payments);
+        self.blanks
+            .resize_with(self.payments.len(), || Some(Blank::default()));
+        for (blank, payment) in self.blanks.iter_mut().zip(&self.payments) {
+            if let Some(blank) = blank {
+                blank.bytes().clone_from(payment);
+            }
+        }
     }
 
     fn run(&mut self) -> u64 {
         let mut tickets = 0;
-        for buffer in &mut self.buffers {
-            let payment = parse(std::mem::take(buffer));
+        for place in &mut self.blanks {
+            let payment = parse(place.take().expect("it was filled"));
             tickets += payment
                 .slips(&mut Cursor::default())
                 .filter(|(_, signature)| signature.is_some())
                 .count() as u64;
-            *buffer = payment.into_bytes();
+            *place = Some(payment.into_blank());
         }
         tickets
     }
@@ -101,7 +107,7 @@ pub(super) struct Opening {
     verifier: Box<dyn Verifier>,
     payments: Vec<Received>,
     scratch: Scratch,
-    opened: Vec<Result<Opened, Refusal>>,
+    opened: Vec<secret::Opening>,
 }
 
 impl Opening {
@@ -125,11 +131,16 @@ impl Body for Opening {
         round()
     }
 
+    fn prepare(&mut self) {
+        let opened = self.opened.drain(..).flatten();
+        self.payments.extend(opened.map(Opened::into_payment));
+    }
+
     fn run(&mut self) -> u64 {
-        self.opened.clear();
         self.secret.open(
+            &RECIPIENT,
             &mut *self.verifier,
-            self.payments.iter(),
+            &mut self.payments,
             &mut self.scratch,
             &mut self.opened,
         );
@@ -352,7 +363,7 @@ impl Body for Crediting {
 pub(super) struct Whole {
     check: Check,
     payments: Vec<Received>,
-    opened: Vec<Result<Opened, Refusal>>,
+    opened: Vec<secret::Opening>,
     proven: Vec<Result<Authentic, Refusal>>,
     book: Book,
     entry: Entry,
@@ -361,14 +372,14 @@ pub(super) struct Whole {
 impl Whole {
     pub(super) fn new(choice: VerifierChoice) -> Self {
         let mut check = Check::new(RECIPIENT, secret(), verifier(choice));
-        let payments: Vec<_> = Purse::fill(1, 1, TICKETS)
+        let mut payments: Vec<_> = Purse::fill(1, 1, TICKETS)
             .payments
             .into_iter()
             .map(parse)
             .collect();
         // The sender becomes known.
         let mut opened = Vec::new();
-        check.open(payments.iter(), &mut opened);
+        check.open(&mut payments, &mut opened);
         let mut whole = Self {
             check,
             payments,
@@ -383,18 +394,15 @@ impl Whole {
 
     fn prove(&mut self) {
         self.proven.clear();
-        let asked = self
-            .payments
-            .iter()
-            .zip(&self.opened)
-            .filter_map(|(payment, opened)| {
-                let (nonce, signature) = payment.slips(&mut Cursor::default()).next()?;
-                Some(Asked {
-                    opened: opened.as_ref().ok()?,
-                    nonce,
-                    signature: signature?,
-                })
-            });
+        let asked = self.opened.iter().flatten().filter_map(|opened| {
+            let mut cursor = Cursor::default();
+            let (nonce, signature) = opened.payment().slips(&mut cursor).next()?;
+            Some(Asked {
+                opened,
+                nonce,
+                signature: signature?,
+            })
+        });
         self.check.prove(asked, &mut self.proven);
     }
 
@@ -414,11 +422,12 @@ impl Body for Whole {
     fn prepare(&mut self) {
         self.book = Book::new(book::Limits::default());
         self.entry = Entry::within(std::mem::take(&mut self.entry).into_bytes());
+        let opened = self.opened.drain(..).flatten();
+        self.payments.extend(opened.map(Opened::into_payment));
     }
 
     fn run(&mut self) -> u64 {
-        self.opened.clear();
-        self.check.open(self.payments.iter(), &mut self.opened);
+        self.check.open(&mut self.payments, &mut self.opened);
         self.prove();
         let funds = Still.funds(&RECIPIENT);
         let mut credited = 0;

@@ -25,6 +25,13 @@ pub(crate) fn store(vector: __m512i) -> Lanes {
     words
 }
 
+/// Asks for what will be read soon.
+#[inline]
+pub(crate) fn prefetch<T>(soon: &T) {
+    // SAFETY: needed because the instruction takes a pointer. It reads nothing that could be seen, from any address.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(soon).cast()) }
+}
+
 /// The same word in every lane.
 #[target_feature(enable = "avx512f")]
 #[inline]

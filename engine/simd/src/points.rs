@@ -32,17 +32,6 @@ pub(crate) struct FreshPoints {
     pub(crate) y: Loose,
 }
 
-impl FreshPoints {
-    /// A place to be filled.
-    #[target_feature(enable = "avx512f")]
-    pub(crate) fn nowhere() -> Self {
-        Self {
-            x: F8::zero(),
-            y: F8::zero().loose(),
-        }
-    }
-}
-
 impl Points {
     /// As fresh ones.
     #[inline]

@@ -1,11 +1,14 @@
 //! The sum behind a signature of a known key, eight at a time: `ticket::curve::sum` on vectors.
 
 use ticket::curve::sum::{Outcome, POINTS, Task};
-use ticket::curve::table::{BaseTable, KeyTable};
+use ticket::curve::table::{BaseTable, KeyTable, Point};
 
-use crate::gather::{Digits8, gather};
+use crate::gather::{Digit8, Digits8, gather};
+use crate::lanes::prefetch;
 use crate::points::{Exceptional, FreshPoints, GROUPS_MAX, Inversions, Tree, add_with};
 
+/// Windows ahead of which points are asked for: a window of 64 tasks is 4 KiB.
+const AHEAD: usize = 3;
 /// Tasks of one round.
 const TOGETHER: usize = 8 * GROUPS_MAX;
 
@@ -52,28 +55,22 @@ impl Sums {
     fn first_level(&mut self, base: &BaseTable, tasks: &[Task<'_>], exceptional: &mut Exceptional) {
         const { assert!(BaseTable::WINDOWS.is_multiple_of(2) && KeyTable::WINDOWS.is_multiple_of(2)) };
         let groups = tasks.len().div_ceil(8);
+        let picks: [Option<Picks<'_>>; GROUPS_MAX] =
+            std::array::from_fn(|group| Picks::of(tasks.get(8 * group..)?));
+        let picks = &picks[..groups];
         self.fresh.clear();
-        self.fresh.resize(POINTS * groups, FreshPoints::nowhere());
-        for (group, tasks) in tasks.chunks(8).enumerate() {
-            // Lanes without a task repeat the last one's.
-            let lanes: [&Task<'_>; 8] =
-                std::array::from_fn(|lane| &tasks[lane.min(tasks.len() - 1)]);
-            let u1 = Digits8::of(&lanes.map(|task| task.u1));
-            let u2 = Digits8::of(&lanes.map(|task| task.u2));
-            for window in 0..BaseTable::WINDOWS {
-                let digit = u1.digit::<8>(window as u32);
-                let row = &base.rows()[window];
-                let points = digit.indices().map(|index| &row[(index & 127) as usize]);
-                self.fresh[window * groups + group] = gather(points, digit.negative);
+        for (window, row) in base.rows().iter().enumerate() {
+            for picks in picks.iter().flatten() {
+                self.fresh.push(picks.of_base(window, row));
             }
-            for window in 0..KeyTable::WINDOWS {
-                let digit = u2.digit::<4>(window as u32);
-                let indices = digit.indices();
-                let points = std::array::from_fn(|lane| {
-                    &lanes[lane].key.rows()[window][(indices[lane] & 7) as usize]
-                });
-                self.fresh[(BaseTable::WINDOWS + window) * groups + group] =
-                    gather(points, digit.negative);
+        }
+        for picks in picks.iter().flatten() {
+            (0..AHEAD).for_each(|window| picks.ask_for(window));
+        }
+        for window in 0..KeyTable::WINDOWS {
+            for picks in picks.iter().flatten() {
+                picks.ask_for(window + AHEAD);
+                self.fresh.push(picks.of_keys(window));
             }
         }
         self.inversions.clear();
@@ -99,5 +96,58 @@ impl Sums {
                 ));
             }
         }
+    }
+}
+
+/// What a group picks from its tables.
+struct Picks<'a> {
+    u1: Digits8,
+    u2: Digits8,
+    keys: [&'a KeyTable; 8],
+}
+
+impl<'a> Picks<'a> {
+    /// Of the first eight; lanes without a task repeat the last one's. `None` without any.
+    #[target_feature(enable = "avx512f")]
+    fn of(tasks: &[Task<'a>]) -> Option<Self> {
+        let last = tasks.len().checked_sub(1)?;
+        let lanes: [&Task<'a>; 8] = std::array::from_fn(|lane| &tasks[lane.min(last)]);
+        Some(Self {
+            u1: Digits8::of(&lanes.map(|task| task.u1)),
+            u2: Digits8::of(&lanes.map(|task| task.u2)),
+            keys: lanes.map(|task| task.key),
+        })
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn of_base(&self, window: usize, row: &[Point; 128]) -> FreshPoints {
+        let digit = self.u1.digit::<8>(window as u32);
+        let points = digit.indices().map(|index| &row[(index & 127) as usize]);
+        gather(points, digit.negative)
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn of_keys(&self, window: usize) -> FreshPoints {
+        let digit = self.u2.digit::<4>(window as u32);
+        gather(self.named(window, &digit), digit.negative)
+    }
+
+    /// Has the points of a window brought near, if there is such a window: tables of many keys are far away.
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn ask_for(&self, window: usize) {
+        if window < KeyTable::WINDOWS {
+            let digit = self.u2.digit::<4>(window as u32);
+            self.named(window, &digit).into_iter().for_each(prefetch);
+        }
+    }
+
+    #[target_feature(enable = "avx512f")]
+    #[inline]
+    fn named(&self, window: usize, digit: &Digit8) -> [&'a Point; 8] {
+        let indices = digit.indices();
+        std::array::from_fn(|lane| &self.keys[lane].rows()[window][(indices[lane] & 7) as usize])
     }
 }

@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use link::Receipt;
-use ticket::Received;
+use ticket::{Blank, Received};
 
 use crate::StartError;
 use crate::lane::ticket::{ShardWindow, TicketLane, TicketReport, Tickets};
@@ -37,7 +37,7 @@ impl TicketDrive {
     ///
     /// # Errors
     /// Gives the payment's memory back when the window is full.
-    pub fn pay(&mut self, payment: Received, source: u64, key: u64) -> Result<(), Vec<u8>> {
+    pub fn pay(&mut self, payment: Received, source: u64, key: u64) -> Result<(), Blank> {
         self.window.pay(payment, source, key)
     }
 
@@ -46,9 +46,9 @@ impl TicketDrive {
         clippy::should_implement_trait,
         reason = "there may be more after none"
     )]
-    pub fn next(&mut self) -> Option<(u64, Receipt, Vec<u8>)> {
+    pub fn next(&mut self) -> Option<(u64, Receipt, Blank)> {
         let answer = self.window.answers.pop()?;
-        Some((answer.key, answer.receipt, answer.buffer))
+        Some((answer.key, answer.receipt, answer.blank))
     }
 
     /// Sleeps until there is a receipt, somebody rings, or the time has passed. Whether there is a receipt.

@@ -22,7 +22,7 @@ use crate::keccak::keccak256_many;
 use crate::layout::{self, DigestBytes, DrawBytes, FLAT_BYTES, Flat};
 use crate::received::Received;
 use crate::refusal::Refusal;
-use crate::secret::{self, Opened, Secret};
+use crate::secret::{self, Opened, Opening, Secret};
 use crate::signature::Signature;
 use crate::verify::{Claim, Verifier};
 
@@ -89,24 +89,21 @@ impl Check {
         self.verifier.name()
     }
 
-    /// Which payments come back under parameters that are ours, in their order; appended.
-    pub fn open<'a>(
-        &mut self,
-        payments: impl Iterator<Item = &'a Received> + Clone,
-        opened: &mut Vec<Result<Opened, Refusal>>,
-    ) {
-        let start = opened.len();
-        self.secret.open(
-            &mut *self.verifier,
-            payments.clone(),
-            &mut self.scratch.opening,
+    /// Which payments come back under parameters that are ours, in their order; appended. None is left in `payments`.
+    pub fn open(&mut self, payments: &mut Vec<Received>, opened: &mut Vec<Opening>) {
+        let Self {
+            recipient,
+            secret,
+            verifier,
+            scratch,
+        } = self;
+        secret.open(
+            recipient,
+            &mut **verifier,
+            payments,
+            &mut scratch.opening,
             opened,
         );
-        for (payment, opened) in payments.zip(&mut opened[start..]) {
-            if payment.terms().recipient != self.recipient {
-                *opened = Err(Refusal::Recipient);
-            }
-        }
     }
 
     /// Which tickets their senders signed, in their order; appended.

@@ -51,7 +51,7 @@ pub use book::Book;
 pub use check::{Authentic, Check, Winning};
 pub use layout::Ticket;
 pub use price::Price;
-pub use received::Received;
+pub use received::{Blank, Received};
 pub use refusal::Refusal;
 pub use secret::{Opened, Secret};
 pub use session::SessionId;

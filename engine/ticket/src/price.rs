@@ -34,6 +34,9 @@ impl fmt::Display for PriceFault {
 impl core::error::Error for PriceFault {}
 
 impl Price {
+    /// Nothing for nothing.
+    pub(crate) const NONE: Self = Self { wei: 0, pixels: 1 };
+
     /// Nothing for any number of pixels.
     pub const FREE: Self = Self { wei: 0, pixels: 1 };
 

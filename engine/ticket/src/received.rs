@@ -1,12 +1,22 @@
 //! A payment that has arrived: well formed, and nothing more.
 //!
-//! It owns its bytes and stays in them; parsing takes no memory. Whatever we could never have issued is refused here, so that all
-//! later fields have the width they have in the MAC.
+//! It owns its bytes and stays in them. Whatever we could never have issued is refused here, so that all later fields have the width
+//! they have in the MAC.
+//!
+//! ```text
+//!   Blank: memory for one ──parse──▶ Received ──Secret::open──▶ Opened        the same box all the way, and back again
+//!       ▲                               └────────────┬─────────────┘
+//!       └───────────────────────────── into_blank ◀──┘
+//! ```
+//!
+//! A payment crosses threads and waits in queues, so it is a pointer: it is written once, and read where it lies.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
 use crate::address::{Address, Hash};
+use crate::amount::{ExpectedValue, Wei};
 use crate::price::{Price, PriceFault};
 use crate::refusal::Refusal;
 use crate::secret::Terms;
@@ -15,27 +25,66 @@ use crate::signature::Signature;
 use crate::wire::{Malformed, PaymentView, TicketParams, Tickets};
 
 /// A payment with at least one ticket.
-pub struct Received {
+pub struct Received(Box<Form>);
+
+/// A payment's memory.
+pub struct Blank(Box<Form>);
+
+/// What is known of a payment, as far as it has come.
+pub(crate) struct Form {
     bytes: Vec<u8>,
-    terms: Terms,
+    pub(crate) terms: Terms,
     account: SessionId,
-    rand_hash: Hash,
+    pub(crate) rand_hash: Hash,
     tickets: u32,
+    /// Once it is opened.
+    pub(crate) recipient_rand: [u8; 32],
+    /// What each ticket is worth, once it is opened.
+    pub(crate) value: ExpectedValue,
 }
 
-/// What some bytes amount to. All give the buffer back, so that it can be filled again.
+/// What some bytes amount to. All give the memory back, so that it can be filled again.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a payment is moved twice; a box would be an allocation each"
-)]
 pub enum Parsed {
     /// A payment.
     Payment(Received),
     /// A payment of nothing, as gateways send when they have credit left.
-    Nothing(Vec<u8>),
+    Nothing(Blank),
     /// No payment that can be taken.
-    Refused(Vec<u8>, Fault),
+    Refused(Blank, Fault),
+}
+
+impl Blank {
+    /// Where a payment's bytes are put before it is parsed.
+    pub const fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.0.bytes
+    }
+}
+
+impl Default for Blank {
+    fn default() -> Self {
+        Self::from(Vec::new())
+    }
+}
+
+impl From<Vec<u8>> for Blank {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Box::new(Form {
+            bytes,
+            terms: Terms::NONE,
+            account: SessionId::NONE,
+            rand_hash: Hash([0; 32]),
+            tickets: 0,
+            recipient_rand: [0; 32],
+            value: ExpectedValue::of(Wei::ZERO, Wei::ZERO),
+        }))
+    }
+}
+
+impl fmt::Debug for Blank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Blank")
+    }
 }
 
 /// Why bytes are not taken.
@@ -77,64 +126,73 @@ impl Received {
     /// that is to be credited. Often they are the same; a live stream pays into its manifest's account, under parameters that were offered
     /// before it had one.
     #[must_use]
-    pub fn parse(bytes: Vec<u8>, session: SessionId, account: SessionId) -> Parsed {
-        match read(&bytes, session) {
-            Err(fault) => Parsed::Refused(bytes, fault),
-            Ok(None) => Parsed::Nothing(bytes),
-            Ok(Some((terms, rand_hash, tickets))) => Parsed::Payment(Self {
-                bytes,
-                terms,
-                account,
-                rand_hash,
-                tickets,
-            }),
+    pub fn parse(bytes: impl Into<Blank>, session: SessionId, account: SessionId) -> Parsed {
+        let Blank(mut form) = bytes.into();
+        match read(&form.bytes, session) {
+            Err(fault) => Parsed::Refused(Blank(form), fault),
+            Ok(None) => Parsed::Nothing(Blank(form)),
+            Ok(Some((terms, rand_hash, tickets))) => {
+                form.terms = terms;
+                (form.account, form.rand_hash, form.tickets) = (account, rand_hash, tickets);
+                Parsed::Payment(Self(form))
+            }
         }
     }
 
     /// Who claims to have sent it.
     #[must_use]
     pub const fn sender(&self) -> &Address {
-        &self.terms.sender
+        &self.0.terms.sender
     }
 
     /// What it claims that we offered.
     #[must_use]
     pub const fn terms(&self) -> &Terms {
-        &self.terms
+        &self.0.terms
     }
 
     /// The name of the account that it pays into.
     #[must_use]
     pub const fn account(&self) -> SessionId {
-        self.account
+        self.0.account
     }
 
     /// The commitment that it claims to pay under.
     #[must_use]
     pub const fn rand_hash(&self) -> &Hash {
-        &self.rand_hash
+        &self.0.rand_hash
     }
 
     /// How many tickets there are; at least one.
     #[must_use]
     pub const fn tickets(&self) -> u32 {
-        self.tickets
+        self.0.tickets
     }
 
     /// Its tickets in their order, from where a cursor stands; it moves behind what was read.
     pub fn slips<'a>(&'a self, cursor: &'a mut Cursor) -> impl Iterator<Item = Slip> + 'a {
-        let mut tickets = Tickets::of_checked(&self.bytes[cursor.at..]);
+        let bytes = &self.0.bytes;
+        let mut tickets = Tickets::of_checked(&bytes[cursor.at..]);
         core::iter::from_fn(move || {
             let ticket = tickets.next()?;
-            cursor.at = self.bytes.len() - tickets.left();
+            cursor.at = bytes.len() - tickets.left();
             Some((ticket.sender_nonce, Signature::parse(ticket.signature).ok()))
         })
     }
 
-    /// The buffer, to be filled again.
+    /// Its memory, to be filled again.
     #[must_use]
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.bytes
+    pub fn into_blank(mut self) -> Blank {
+        self.0.bytes.clear();
+        Blank(self.0)
+    }
+
+    pub(crate) fn form(&mut self) -> &mut Form {
+        &mut self.0
+    }
+
+    pub(crate) const fn as_form(&self) -> &Form {
+        &self.0
     }
 }
 
@@ -147,9 +205,9 @@ pub struct Cursor {
 impl fmt::Debug for Received {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Received")
-            .field("sender", &self.terms.sender)
-            .field("session", &self.terms.session)
-            .field("tickets", &self.tickets)
+            .field("sender", &self.0.terms.sender)
+            .field("session", &self.0.terms.session)
+            .field("tickets", &self.0.tickets)
             .finish_non_exhaustive()
     }
 }

@@ -22,7 +22,7 @@ use crate::amount::{ExpectedValue, Wei};
 use crate::keccak::{KMAC_TRAILER_BYTES, Kmac, Permute, Plain, keccak256, keccak256_many};
 use crate::layout::Ticket;
 use crate::price::Price;
-use crate::received::Received;
+use crate::received::{Blank, Received};
 use crate::refusal::Refusal;
 use crate::session::SessionId;
 use crate::wire::TicketParams;
@@ -61,6 +61,20 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Nobody's, for nothing.
+    pub(crate) const NONE: Self = Self {
+        recipient: Address::ZERO,
+        sender: Address::ZERO,
+        session: SessionId::NONE,
+        price: Price::NONE,
+        face_value: Wei::ZERO,
+        win_prob: Wei::ZERO,
+        seed: Wei::ZERO,
+        expiration_block: 0,
+        creation_round: 0,
+        creation_round_block_hash: Hash([0; 32]),
+    };
+
     fn message(&self) -> Message {
         let mut message = [0; FIELDS_BYTES + KMAC_TRAILER_BYTES];
         let mut at = 0;
@@ -123,40 +137,50 @@ impl Secret {
         rand[0]
     }
 
-    /// Which of `payments` come back as they were offered, in their order; appended to `opened`. `scratch` is kept between calls.
+    /// Which of `payments` come back as `recipient` offered them, in their order; appended to `opened`. `scratch` is kept between calls.
     ///
     /// # Errors
-    /// Each for itself: [`Refusal::Rand`].
-    pub fn open<'a>(
+    /// Each for itself: [`Refusal::Rand`], or [`Refusal::Recipient`].
+    pub fn open(
         &self,
+        recipient: &Address,
         by: &mut (impl Permute + ?Sized),
-        payments: impl Iterator<Item = &'a Received> + Clone,
+        payments: &mut Vec<Received>,
         scratch: &mut Scratch,
-        opened: &mut Vec<Result<Opened, Refusal>>,
+        opened: &mut Vec<Opening>,
     ) {
         scratch.messages.clear();
         scratch
             .messages
-            .extend(payments.clone().map(|payment| payment.terms().message()));
-        let count = scratch.messages.len();
-        scratch.rands.resize(count, [0; 32]);
-        scratch.hashes.resize(count, [0; 32]);
+            .extend(payments.iter().map(|payment| payment.terms().message()));
+        scratch.rands.resize(payments.len(), [0; 32]);
+        scratch.hashes.resize(payments.len(), [0; 32]);
         self.0
             .mac_many(by, &mut scratch.messages, &mut scratch.rands);
         keccak256_many(by, 32, scratch.rands.as_flattened(), &mut scratch.hashes);
-        opened.extend(payments.zip(scratch.rands.iter().zip(&scratch.hashes)).map(
-            |(payment, (rand, hash))| match payment.rand_hash().0 == *hash {
-                true => Ok(Opened {
-                    terms: *payment.terms(),
-                    rand_hash: Hash(*hash),
-                    recipient_rand: *rand,
-                    value: payment.terms().expected_value(),
+        let made_again = scratch.rands.iter().zip(&scratch.hashes);
+        opened.extend(
+            payments
+                .drain(..)
+                .zip(made_again)
+                .map(|(mut payment, (rand, hash))| {
+                    if payment.terms().recipient != *recipient {
+                        return Err((payment, Refusal::Recipient));
+                    }
+                    if payment.rand_hash().0 != *hash {
+                        return Err((payment, Refusal::Rand));
+                    }
+                    let form = payment.form();
+                    form.recipient_rand = *rand;
+                    form.value = form.terms.expected_value();
+                    Ok(Opened(payment))
                 }),
-                false => Err(Refusal::Rand),
-            },
-        ));
+        );
     }
 }
+
+/// An offer of ours that came back, or a payment that is none and why.
+pub type Opening = Result<Opened, (Received, Refusal)>;
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -179,60 +203,73 @@ impl fmt::Debug for Scratch {
 }
 
 /// An offer of ours that came back as it was. Only [`Secret::open`] makes one.
-#[derive(Clone, Copy)]
-pub struct Opened {
-    terms: Terms,
-    rand_hash: Hash,
-    recipient_rand: [u8; 32],
-    value: ExpectedValue,
-}
+pub struct Opened(Received);
 
 impl Opened {
+    /// The payment that it came with.
+    #[must_use]
+    pub const fn payment(&self) -> &Received {
+        &self.0
+    }
+
     /// What we offered.
     #[must_use]
     pub const fn terms(&self) -> &Terms {
-        &self.terms
+        self.0.terms()
     }
 
     /// The commitment.
     #[must_use]
     pub const fn rand_hash(&self) -> &Hash {
-        &self.rand_hash
+        self.0.rand_hash()
     }
 
     /// The secret number. Whoever learns it before the offer has expired can choose nonces that lose.
     #[must_use]
     pub const fn recipient_rand(&self) -> &[u8; 32] {
-        &self.recipient_rand
+        &self.0.as_form().recipient_rand
     }
 
     /// What each ticket is worth.
     #[must_use]
     pub const fn value(&self) -> ExpectedValue {
-        self.value
+        self.0.as_form().value
     }
 
     /// A ticket under it.
     #[must_use]
     pub const fn ticket(&self, sender_nonce: u32) -> Ticket {
+        let terms = self.terms();
         Ticket {
-            recipient: self.terms.recipient,
-            sender: self.terms.sender,
-            face_value: self.terms.face_value,
-            win_prob: self.terms.win_prob,
+            recipient: terms.recipient,
+            sender: terms.sender,
+            face_value: terms.face_value,
+            win_prob: terms.win_prob,
             sender_nonce,
-            recipient_rand_hash: self.rand_hash,
-            creation_round: self.terms.creation_round,
-            creation_round_block_hash: self.terms.creation_round_block_hash,
+            recipient_rand_hash: *self.rand_hash(),
+            creation_round: terms.creation_round,
+            creation_round_block_hash: terms.creation_round_block_hash,
         }
+    }
+
+    /// The payment, as it was.
+    #[must_use]
+    pub fn into_payment(self) -> Received {
+        self.0
+    }
+
+    /// The payment's memory, to be filled again.
+    #[must_use]
+    pub fn into_blank(self) -> Blank {
+        self.0.into_blank()
     }
 }
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Opened")
-            .field("terms", &self.terms)
-            .field("rand_hash", &self.rand_hash)
+            .field("terms", self.terms())
+            .field("rand_hash", self.rand_hash())
             .finish_non_exhaustive()
     }
 }

@@ -18,6 +18,10 @@ pub struct SessionId {
 }
 
 impl SessionId {
+    /// No id.
+    pub(crate) const NONE: Self = Self {
+        padded: [0; Self::PADDED_BYTES],
+    };
     /// The longest id that is kept as it is.
     pub const BYTES_MAX: usize = 63;
     /// Bytes of [`padded`](Self::padded).

@@ -239,14 +239,15 @@ impl Shared {
             Action::Half => payment.tickets() / 2,
             _ => payment.tickets(),
         };
-        let verdict = state.credit(&payment, tickets);
+        let sender = *payment.sender();
+        let verdict = state.credit(payment, tickets);
         let (status, body) = match (action, verdict) {
             (Action::DropBefore | Action::DropAfter, _) => return Ok(None),
             (Action::Busy, _) => (503, format!("{}\n", Refusal::Busy).into_bytes()),
             (Action::Half, _) => (400, format!("{}\n", Refusal::Reserve).into_bytes()),
             (Action::Serve, Err(why)) => (why.status(), format!("{why}\n").into_bytes()),
             (Action::Serve, Ok(())) | (Action::Believe, _) => {
-                let params = state.offer(*payment.sender(), session).unwrap();
+                let params = state.offer(sender, session).unwrap();
                 let mut body = Vec::new();
                 put_message(&mut body, 16, |into| write_info(into, &params));
                 (200, body)
@@ -336,10 +337,11 @@ impl State {
     }
 
     /// Credits what is good of the first `tickets` of a payment, or says why some of it is not.
-    fn credit(&mut self, payment: &Received, tickets: u32) -> Result<(), Refusal> {
+    fn credit(&mut self, payment: Received, tickets: u32) -> Result<(), Refusal> {
         let mut opened = Vec::new();
-        self.check.open([payment].into_iter(), &mut opened);
-        let opened = opened.remove(0)?;
+        self.check.open(&mut vec![payment], &mut opened);
+        let opened = opened.remove(0).map_err(|(_, why)| why)?;
+        let payment = opened.payment();
         let (account, round) = (payment.account(), self.head.round);
         let admitted = self
             .book

@@ -10,7 +10,7 @@ use link::Receipt;
 use ticket::book::{Admitted, Entry};
 use ticket::check::Asked;
 use ticket::received::Cursor;
-use ticket::{Authentic, Book, Check, Opened, Received, Refusal, Signature};
+use ticket::{Authentic, Book, Check, Opened, Received, Refusal, Signature, Wei};
 
 use super::queue::{Queue, Slot, Turn};
 use super::window::Origin;
@@ -21,8 +21,7 @@ pub(super) const TURN_TICKETS: usize = 32;
 
 /// A payment that waits, or is being looked at.
 pub(super) struct Pending {
-    pub(super) payment: Received,
-    pub(super) opened: Option<Opened>,
+    pub(super) opened: Opened,
     pub(super) origin: Origin,
     pub(super) source: u64,
     pub(super) at: Instant,
@@ -48,11 +47,10 @@ impl Tally {
 }
 
 impl Pending {
-    pub(super) fn new(payment: Received, origin: Origin, source: u64, at: Instant) -> Self {
+    pub(super) fn new(opened: Opened, origin: Origin, source: u64, at: Instant) -> Self {
         Self {
-            left: payment.tickets(),
-            payment,
-            opened: None,
+            left: opened.payment().tickets(),
+            opened,
             origin,
             source,
             at,
@@ -64,22 +62,34 @@ impl Pending {
 
     /// What is answered: that nothing of it counts, if there is a reason; else what became of it.
     pub(super) fn receipt(&self, refused: Option<Refusal>, book: &Book) -> Receipt {
-        let (sender, account) = (*self.payment.sender(), self.payment.account());
-        let (price, pending) = book.standing(self.admitted.as_ref(), &sender);
-        let credited = if refused.is_none() {
-            self.tally.credited
-        } else {
-            0
-        };
+        let payment = self.opened.payment();
+        let (price, pending) = book.standing(self.admitted.as_ref(), payment.sender());
         Receipt {
-            sender,
-            session: self.payment.terms().session,
-            account,
-            credited,
+            credited: refused.map_or(self.tally.credited, |_| 0),
             refused: refused.or(self.tally.refused),
             price,
-            pending,
+            ..unanswered(payment, pending)
         }
+    }
+}
+
+/// That a payment is refused, before anything is known of it.
+pub(super) fn refusal(payment: &Received, why: Refusal, book: &Book) -> Receipt {
+    Receipt {
+        refused: Some(why),
+        ..unanswered(payment, book.pending(payment.sender()))
+    }
+}
+
+fn unanswered(payment: &Received, pending: Wei) -> Receipt {
+    Receipt {
+        sender: *payment.sender(),
+        session: payment.terms().session,
+        account: payment.account(),
+        credited: 0,
+        refused: None,
+        price: None,
+        pending,
     }
 }
 
@@ -198,15 +208,13 @@ impl Batch {
         book: &Book,
         (chain, round): (&dyn Chain, u64),
     ) {
-        let Some(opened) = &pending.opened else {
-            pending.left = 0;
-            return;
-        };
+        let opened = &pending.opened;
+        let payment = opened.payment();
         let admitted = match pending.admitted {
             Some(admitted) => admitted,
             None => {
-                let funds = chain.funds(pending.payment.sender());
-                match book.admit(opened, pending.payment.account(), funds.as_ref(), round) {
+                let funds = chain.funds(payment.sender());
+                match book.admit(opened, payment.account(), funds.as_ref(), round) {
                     Ok(admitted) => *pending.admitted.insert(admitted),
                     Err(why) => return self.refuse_rest(pending, why),
                 }
@@ -216,7 +224,7 @@ impl Batch {
             return self.refuse_rest(pending, Refusal::Signature);
         }
         let mut looked = 0;
-        for (nonce, signature) in pending.payment.slips(&mut pending.cursor).take(tickets) {
+        for (nonce, signature) in payment.slips(&mut pending.cursor).take(tickets) {
             looked += 1;
             let outcome = book
                 .look(&admitted, opened, nonce)
@@ -248,9 +256,8 @@ impl Batch {
 
     fn prove(&mut self, table: &Table, check: &mut Check) {
         let asked = self.asked.iter().filter_map(|&(slot, nonce, signature)| {
-            let opened = table.get(slot)?.opened.as_ref()?;
             Some(Asked {
-                opened,
+                opened: &table.get(slot)?.opened,
                 nonce,
                 signature,
             })
@@ -264,8 +271,7 @@ impl Batch {
             let Some(pending) = table.get_mut(slot) else {
                 continue;
             };
-            let Some((opened, admitted)) = pending.opened.as_ref().zip(pending.admitted.as_ref())
-            else {
+            let (opened, Some(admitted)) = (&pending.opened, &pending.admitted) else {
                 continue;
             };
             let outcome = proven.as_ref().map_err(|why| *why).and_then(|ticket| {

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use link::Chain;
 use link::payment::{self, BATCHES_MAX, Done, LaneEnd};
 use ticket::book::Entry;
-use ticket::{Book, Check, Opened, Refusal};
+use ticket::secret::Opening;
+use ticket::{Book, Check, Received, Refusal};
 
 use super::Gather;
-use super::batch::{Batch, Pending, Table};
+use super::batch::{self, Batch, Pending, Table};
 use super::queue::{Queue, Slot};
 use super::stats::Board;
-use super::window::{Arrival, LaneWindows};
+use super::window::{Arrival, LaneWindows, Origin};
 
 /// Payments taken from the windows before others have their turn.
 const COLLECT_MAX: usize = 512;
@@ -61,8 +62,10 @@ pub(super) struct Lane {
     entry: Option<Entry>,
 
     arrivals: Vec<Arrival>,
-    opening: Vec<Slot>,
-    opened: Vec<Result<Opened, Refusal>>,
+    payments: Vec<Received>,
+    /// Where each of those came from, and when.
+    places: Vec<(u64, Origin, Instant)>,
+    opened: Vec<Opening>,
     spare_buffers: Vec<Vec<u8>>,
     spare_lists: Vec<Vec<Slot>>,
 }
@@ -96,7 +99,8 @@ impl Lane {
             is_recording: true,
             entry: None,
             arrivals: Vec::with_capacity(COLLECT_MAX),
-            opening: Vec::new(),
+            payments: Vec::new(),
+            places: Vec::new(),
             opened: Vec::new(),
             spare_buffers: Vec::new(),
             spare_lists: Vec::new(),
@@ -129,7 +133,6 @@ impl Lane {
             return;
         }
         self.board.arrived(self.arrivals.len());
-        self.opening.clear();
         for arrival in self.arrivals.drain(..) {
             let Arrival {
                 payment,
@@ -137,57 +140,50 @@ impl Lane {
                 origin,
                 at,
             } = arrival;
-            let pending = Pending::new(payment, origin, source, at);
-            self.opening.push(self.table.put(pending));
+            self.payments.push(payment);
+            self.places.push((source, origin, at));
         }
-        self.opened.clear();
-        let Self {
-            check,
-            table,
-            opening,
-            opened,
-            ..
-        } = self;
-        let payments = opening
-            .iter()
-            .filter_map(|slot| Some(&table.get(*slot)?.payment));
-        check.open(payments, opened);
-        for n in 0..self.opening.len() {
-            let slot = self.opening[n];
-            match self.opened[n] {
-                Ok(opened) => self.enqueue(slot, opened),
-                Err(why) => self.refuse(slot, why),
+        self.check.open(&mut self.payments, &mut self.opened);
+        // Taken out and put back, so that the memory stays.
+        let (mut opened, mut places) = (
+            std::mem::take(&mut self.opened),
+            std::mem::take(&mut self.places),
+        );
+        for (opened, (source, origin, at)) in opened.drain(..).zip(places.drain(..)) {
+            match opened {
+                Ok(opened) => self.enqueue(Pending::new(opened, origin, source, at)),
+                Err((payment, why)) => {
+                    let receipt = batch::refusal(&payment, why, &self.book);
+                    self.board.refused(why, u64::from(payment.tickets()));
+                    self.windows.answer(origin, receipt, payment.into_blank());
+                }
             }
         }
+        (self.opened, self.places) = (opened, places);
     }
 
-    fn enqueue(&mut self, slot: Slot, opened: Opened) {
-        let Some(pending) = self.table.get_mut(slot) else {
-            return;
-        };
-        let sender = *pending.payment.sender();
+    fn enqueue(&mut self, pending: Pending) {
+        let sender = *pending.opened.payment().sender();
         // A sender may have as many waiting as there is room left: whoever comes after a flood finds room.
         let room = self.gather.payments_max.saturating_sub(self.queue.len());
         if !self.is_recording {
-            return self.refuse(slot, Refusal::NotRecorded);
+            return self.refuse(pending, Refusal::NotRecorded);
         }
         if room == 0 || self.queue.waiting(&sender) > room {
-            return self.refuse(slot, Refusal::Busy);
+            return self.refuse(pending, Refusal::Busy);
         }
-        pending.opened = Some(opened);
-        let (source, tickets) = (pending.source, pending.payment.tickets());
         self.waiting_since.get_or_insert(pending.at);
-        self.waiting_tickets += tickets as usize;
+        self.waiting_tickets += pending.opened.payment().tickets() as usize;
+        let source = pending.source;
+        let slot = self.table.put(pending);
         self.queue.push(sender, source, slot);
     }
 
     /// Answers a payment of which nothing counts, at once.
-    fn refuse(&mut self, slot: Slot, why: Refusal) {
-        if let Some(pending) = self.table.take(slot) {
-            self.board
-                .refused(why, u64::from(pending.payment.tickets()));
-            self.answer(pending, Some(why));
-        }
+    fn refuse(&mut self, pending: Pending, why: Refusal) {
+        let tickets = pending.opened.payment().tickets();
+        self.board.refused(why, u64::from(tickets));
+        self.answer(pending, Some(why));
     }
 
     // === work ===
@@ -219,7 +215,7 @@ impl Lane {
             let tickets = self
                 .table
                 .get(*slot)
-                .map_or(0, |pending| pending.payment.tickets());
+                .map_or(0, |pending| pending.opened.payment().tickets());
             self.waiting_tickets = self.waiting_tickets.saturating_sub(tickets as usize);
         }
         self.waiting_since = self.oldest();
@@ -317,25 +313,27 @@ impl Lane {
         self.board.failed();
         for flight in std::mem::take(&mut self.flights) {
             for slot in flight.payments {
-                self.refuse(slot, Refusal::NotRecorded);
+                self.give_up(slot);
             }
         }
-        self.clear_queue();
-    }
-
-    fn clear_queue(&mut self) {
         while let Some(turn) = self.queue.front() {
             self.queue.take(turn);
-            self.refuse(turn.payment, Refusal::NotRecorded);
+            self.give_up(turn.payment);
         }
         self.waiting_tickets = 0;
         self.waiting_since = None;
     }
 
+    fn give_up(&mut self, slot: Slot) {
+        if let Some(pending) = self.table.take(slot) {
+            self.refuse(pending, Refusal::NotRecorded);
+        }
+    }
+
     fn answer(&mut self, pending: Pending, refused: Option<Refusal>) {
         let receipt = pending.receipt(refused, &self.book);
         self.windows
-            .answer(pending.origin, receipt, pending.payment.into_bytes());
+            .answer(pending.origin, receipt, pending.opened.into_blank());
     }
 
     fn sleep(&self) {

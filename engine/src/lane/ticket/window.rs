@@ -9,7 +9,7 @@ use std::time::Instant;
 use handoff::bell::Bell;
 use handoff::spsc::{self, Consumer, RingingProducer};
 use link::{PaymentReply, Receipt};
-use ticket::Received;
+use ticket::{Blank, Received};
 
 /// Payments that may wait at one window for the lane to look, and answers for the shard to.
 const WINDOW_MAX: usize = 4_096;
@@ -35,7 +35,7 @@ pub(crate) struct Answer {
     pub(crate) key: u64,
     pub(crate) receipt: Receipt,
     /// The payment's memory, for another.
-    pub(crate) buffer: Vec<u8>,
+    pub(crate) blank: Blank,
 }
 
 /// A shard's side.
@@ -52,9 +52,9 @@ impl ShardWindow {
     ///
     /// # Errors
     /// Gives the payment's memory back when too many wait, or nobody looks any more.
-    pub(crate) fn pay(&mut self, payment: Received, source: u64, key: u64) -> Result<(), Vec<u8>> {
+    pub(crate) fn pay(&mut self, payment: Received, source: u64, key: u64) -> Result<(), Blank> {
         if self.arrivals.producer().is_abandoned() {
-            return Err(payment.into_bytes());
+            return Err(payment.into_blank());
         }
         let origin = Origin::Shard {
             window: self.index,
@@ -68,7 +68,7 @@ impl ShardWindow {
         };
         self.arrivals
             .send(arrival)
-            .map_err(|arrival| arrival.payment.into_bytes())
+            .map_err(|arrival| arrival.payment.into_blank())
     }
 }
 
@@ -169,7 +169,7 @@ impl LaneWindows {
     }
 
     /// Answers; shards hear of it when [`ring`](Self::ring) is called.
-    pub(super) fn answer(&mut self, origin: Origin, receipt: Receipt, buffer: Vec<u8>) {
+    pub(super) fn answer(&mut self, origin: Origin, receipt: Receipt, blank: Blank) {
         match origin {
             Origin::Control(reply) => reply.send(receipt),
             Origin::Shard { window, key } => self.give(
@@ -177,7 +177,7 @@ impl LaneWindows {
                 Answer {
                     key,
                     receipt,
-                    buffer,
+                    blank,
                 },
             ),
         }

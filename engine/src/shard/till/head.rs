@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ticket::received::Parsed;
 use ticket::wire::Purpose;
-use ticket::{Received, SessionId};
+use ticket::{Blank, Received, SessionId};
 
 const PATH: &str = "/payment";
 /// Header fields a request may have.
@@ -13,10 +13,6 @@ const FIELDS_MAX: usize = 64;
 const PURPOSE_BYTES_MAX: usize = 16 << 10;
 
 /// What a head asks for.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is made"
-)]
 pub(super) enum Request {
     /// Something that is not the till's.
     Elsewhere,
@@ -31,15 +27,11 @@ pub(super) enum Request {
 }
 
 /// What is to be done about a payment.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "it is taken apart where it is made"
-)]
 pub(super) enum Order {
     /// It is to be checked.
     Pay(Received),
-    /// It pays nothing, and that is fine. The buffer may be used again.
-    Nothing(Vec<u8>),
+    /// It pays nothing, and that is fine. The memory may be used again.
+    Nothing(Blank),
     /// It is answered with this.
     Bad(u16, String),
 }
@@ -50,8 +42,8 @@ pub(crate) fn is_payment(bytes: &[u8]) -> bool {
     bytes.len() >= line.len() && bytes.starts_with(line)
 }
 
-/// Reads a head; `None` until it is whole. `spare` gives a buffer for the payment.
-pub(super) fn parse(bytes: &[u8], spare: impl FnOnce() -> Vec<u8>) -> Option<Request> {
+/// Reads a head; `None` until it is whole. `spare` gives memory for the payment.
+pub(super) fn parse(bytes: &[u8], spare: impl FnOnce() -> Blank) -> Option<Request> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut head = httparse::Request::new(&mut fields);
     let head_bytes = match head.parse(bytes) {
@@ -104,24 +96,26 @@ fn is_ours(head: &httparse::Request<'_, '_>) -> bool {
 }
 
 /// Of the two header fields.
-fn order(payment: Option<&[u8]>, purpose: Option<&[u8]>, spare: impl FnOnce() -> Vec<u8>) -> Order {
+fn order(payment: Option<&[u8]>, purpose: Option<&[u8]>, spare: impl FnOnce() -> Blank) -> Order {
     let Some(payment) = payment else {
         return Order::Bad(
             402,
             "no Livepeer-Payment header: a payment in base64".to_owned(),
         );
     };
-    let mut bytes = spare();
-    if let Err(error) = STANDARD.decode_vec(payment.trim_ascii(), &mut bytes) {
+    let mut blank = spare();
+    let bytes = blank.bytes();
+    bytes.clear();
+    if let Err(error) = STANDARD.decode_vec(payment.trim_ascii(), bytes) {
         return Order::Bad(402, format!("Livepeer-Payment is not base64: {error}"));
     }
     let (session, account) = match purpose_of(purpose) {
         Ok(both) => both,
         Err(text) => return Order::Bad(403, text),
     };
-    match Received::parse(bytes, session, account) {
+    match Received::parse(blank, session, account) {
         Parsed::Payment(payment) => Order::Pay(payment),
-        Parsed::Nothing(buffer) => Order::Nothing(buffer),
+        Parsed::Nothing(blank) => Order::Nothing(blank),
         Parsed::Refused(_, fault) => Order::Bad(fault.status(), fault.to_string()),
     }
 }
@@ -145,7 +139,7 @@ mod tests {
     use super::*;
 
     fn read(head: &str) -> Option<Request> {
-        parse(head.as_bytes(), Vec::new)
+        parse(head.as_bytes(), Blank::default)
     }
 
     #[test]

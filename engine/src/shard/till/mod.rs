@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use link::Receipt;
-use ticket::{Received, Refusal};
+use ticket::{Blank, Received, Refusal};
 use trickle::http::respond::{Head, text_error};
 use trickle::{Millis, Waiter};
 
@@ -38,7 +38,7 @@ use head::{Order, Request};
 const HEAD_BYTES_MAX: usize = 128 << 10;
 /// How long the ticket lane may take. It takes milliseconds, or the disk is in trouble.
 const ANSWER_MS: u64 = 30_000;
-/// Buffers kept for the next payments.
+/// Blanks kept for the next payments.
 const SPARE_MAX: usize = 256;
 
 pub(super) use head::is_payment;
@@ -49,7 +49,7 @@ pub(crate) struct Till {
     /// By key: payments that are under way.
     waiting: RefCell<Vec<Waiting>>,
     free: RefCell<Vec<usize>>,
-    spare: RefCell<Vec<Vec<u8>>>,
+    spare: RefCell<Vec<Blank>>,
     /// Counts the uses of places, so that a late answer does not reach the next one.
     uses: Cell<u32>,
 }
@@ -90,7 +90,7 @@ impl Till {
             })
             .await;
             while let Some(answer) = { till.window.borrow_mut().answers.pop() } {
-                till.keep(answer.buffer);
+                till.keep(answer.blank);
                 let mut waiting = till.waiting.borrow_mut();
                 let place = usize::try_from(answer.key & u64::from(u32::MAX)).unwrap_or(usize::MAX);
                 if let Some(waiting) = waiting
@@ -107,11 +107,10 @@ impl Till {
         }
     }
 
-    fn keep(&self, mut buffer: Vec<u8>) {
+    fn keep(&self, blank: Blank) {
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_MAX {
-            buffer.clear();
-            spare.push(buffer);
+            spare.push(blank);
         }
     }
 
@@ -136,8 +135,8 @@ impl Till {
         let ticket = Ticket { till: self, place };
         match self.window.borrow_mut().pay(payment, source, key) {
             Ok(()) => Ok(ticket),
-            Err(buffer) => {
-                self.keep(buffer);
+            Err(blank) => {
+                self.keep(blank);
                 Err(Refusal::Busy)
             }
         }
@@ -236,8 +235,8 @@ impl Counter<'_> {
         };
         let answer = match order {
             Order::Pay(payment) => self.pay(payment).await,
-            Order::Nothing(buffer) => {
-                self.till().keep(buffer);
+            Order::Nothing(blank) => {
+                self.till().keep(blank);
                 self.body.clear();
                 Answer::ok(std::mem::take(&mut self.body))
             }

@@ -10,6 +10,7 @@ use ticket::check::{Asked, Check};
 use ticket::float::Funds;
 use ticket::offer::{self, Head, Policy};
 use ticket::received::{Cursor, Parsed, Received};
+use ticket::secret::Opening;
 use ticket::sender::{self, LocalKey, PaymentSession};
 use ticket::verify::{Known, Limits, Portable, Reference, Verifier};
 use ticket::wire::{PriceInfo, TicketParams};
@@ -150,23 +151,20 @@ impl Recipient {
                 ticket::received::Fault::Malformed(how) => panic!("{how}"),
             },
         };
-        match self.open(&received) {
-            Ok(opened) => self.take_opened(&received, &opened),
-            Err(why) => vec![Err(why)],
+        match self.open(received) {
+            Ok(opened) => self.take_opened(&opened),
+            Err((_, why)) => vec![Err(why)],
         }
     }
 
-    pub(crate) fn open(&mut self, received: &Received) -> Result<Opened, Refusal> {
+    pub(crate) fn open(&mut self, received: Received) -> Opening {
         let mut opened = Vec::new();
-        self.check.open([received].into_iter(), &mut opened);
-        opened[0]
+        self.check.open(&mut vec![received], &mut opened);
+        opened.remove(0)
     }
 
-    pub(crate) fn take_opened(
-        &mut self,
-        received: &Received,
-        opened: &Opened,
-    ) -> Vec<Result<(), Refusal>> {
+    pub(crate) fn take_opened(&mut self, opened: &Opened) -> Vec<Result<(), Refusal>> {
+        let received = opened.payment();
         let admitted = match self.book.admit(
             opened,
             received.account(),
