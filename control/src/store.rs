@@ -125,7 +125,8 @@ impl Store {
         Ok(store)
     }
 
-    /// Opens the store in a data directory to look at it, whether or not a node is running there.
+    /// Opens the store in a data directory to look at it, whether or not a node is running there. What is seen is how it was at this
+    /// moment, whatever a node writes meanwhile.
     ///
     /// # Errors
     /// See [`Error`].
@@ -137,6 +138,9 @@ impl Store {
         }
         let connection = Connection::open_with_flags(&path, flags).map_err(sqlite(&path))?;
         connection.busy_timeout(BUSY).map_err(sqlite(&path))?;
+        // One transaction for as long as it is open, which begins with the first thing that is read. Otherwise the journal could be
+        // carried out and emptied after the tables were read and before it was.
+        connection.execute_batch("BEGIN").map_err(sqlite(&path))?;
         let store = Self {
             connection,
             path,

@@ -202,6 +202,23 @@ fn a_book_is_there_again_after_a_crash_and_after_a_stop() {
 }
 
 #[test]
+fn who_looks_sees_one_moment_while_the_journal_is_carried_out() {
+    let dir = Scratch::new("ledger-look");
+    let mut lane = Lane::start(&dir);
+    let mut looks = Vec::new();
+    for ops in first_day() {
+        lane.write(&ops);
+        looks.push((Store::look(dir.path()).unwrap(), lane.book.clone()));
+    }
+    let last = lane.stop();
+    for (store, at_that_moment) in looks {
+        let book = store.book(book::Limits::default()).unwrap();
+        assert_eq!(book, at_that_moment);
+    }
+    assert_eq!(on_disk(&dir), last);
+}
+
+#[test]
 fn a_crash_at_any_moment_leaves_what_was_confirmed_and_what_came_before_it() {
     // A copy of the files is what a crash leaves; the writer does not know that it is taken.
     let dir = Scratch::new("ledger-crash");

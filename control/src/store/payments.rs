@@ -370,6 +370,20 @@ impl Store {
         .map_err(sqlite(&path))
     }
 
+    /// A sender's winners about which nothing has been done, as commitment and nonce, in the order in which they came.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub fn winners_of(&self, sender: &Address) -> Result<Vec<(Hash, u32)>, Error> {
+        let mut query = self.prepare(
+            "SELECT rand_hash, sender_nonce FROM winner WHERE sender = ?1 AND state = 0 ORDER BY id",
+        )?;
+        let rows = query.query_map([sender.0], |row| {
+            Ok((Hash(row.get(0)?), row.get::<_, u32>(1)?))
+        });
+        rows.and_then(Iterator::collect).map_err(sqlite(&self.path))
+    }
+
     /// How many winners are recorded, and how many of them nothing has been done about.
     ///
     /// # Errors

@@ -40,6 +40,18 @@ pub fn close_on_exec<S: AsRawFd>(socket: &S) -> io::Result<()> {
     )?)
 }
 
+/// Lets a process that starts again listen on the port of this accepted connection, which its peer may keep half closed for a minute
+/// after the process before it was killed. A port that somebody listens on stays taken.
+///
+/// # Errors
+/// Never in practice; whatever setsockopt says.
+pub fn give_up_port<S: AsRawFd>(socket: &S) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_socket_reuseaddr(
+        borrow(socket),
+        true,
+    )?)
+}
+
 /// One gathered write, without waiting and without a signal.
 ///
 /// # Errors

@@ -90,6 +90,7 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<Stream> {
         let stream = self.0.accept().await.map_err(to_io)?;
         let _ = socket::close_on_exec(&stream);
+        let _ = socket::give_up_port(&stream);
         Ok(Stream(stream))
     }
 }

@@ -38,11 +38,14 @@ impl Answer {
 
 impl Client {
     pub(crate) fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
-        Self(stream)
+        Self::try_connect(addr).unwrap()
+    }
+
+    /// An error when nobody is there.
+    pub(crate) fn try_connect(addr: SocketAddr) -> std::io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+        Ok(Self(stream))
     }
 
     /// Sends a POST; panics when no answer comes.
@@ -106,7 +109,12 @@ impl Client {
     }
 
     pub(crate) fn pay(&mut self, payment: &[u8], gateway: &Gateway) -> Answer {
-        self.ask("/payment", &gateway.headers(payment), "")
+        self.try_pay(payment, gateway).unwrap()
+    }
+
+    /// An error when the connection breaks first.
+    pub(crate) fn try_pay(&mut self, payment: &[u8], gateway: &Gateway) -> std::io::Result<Answer> {
+        self.try_ask("/payment", &gateway.headers(payment), "")
     }
 
     pub(crate) fn pay_with_body(&mut self, payment: &[u8], gateway: &Gateway) -> Answer {
@@ -136,12 +144,17 @@ impl Gateway {
 
     /// Asks for parameters, and goes on under them.
     pub(crate) fn refresh(&mut self, client: &mut Client) {
+        self.try_refresh(client).unwrap();
+    }
+
+    /// An error when the connection breaks first.
+    pub(crate) fn try_refresh(&mut self, client: &mut Client) -> std::io::Result<()> {
         let body = format!(
             "{{\"sender\":\"{}\",\"manifest_id\":\"{}\"}}",
             self.key.address(),
             self.stream
         );
-        let answer = client.ask("/refresh-payment", "", &body);
+        let answer = client.try_ask("/refresh-payment", "", &body)?;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(json["manifest_id"], self.stream.as_str());
@@ -151,6 +164,12 @@ impl Gateway {
             .unwrap();
         let params = TicketParams::parse(field(&info, 2).expect("ticket params")).unwrap();
         self.accept(params);
+        Ok(())
+    }
+
+    /// Tickets that it may still make under the parameters that it has.
+    pub(crate) fn left(&self) -> u32 {
+        self.session.as_ref().map_or(0, PaymentSession::left)
     }
 
     fn accept(&mut self, params: TicketParams) {

@@ -71,9 +71,14 @@ impl Node {
 
     /// Kills it, as a crash would, and starts it again on the same data.
     pub(crate) fn crash_and_start(&mut self, name: &str, args: &[&str]) {
+        self.crash();
+        self.start_again(name, args);
+    }
+
+    /// Kills it, as a crash would.
+    pub(crate) fn crash(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.start_again(name, args);
     }
 
     /// Starts it again on the same data, once it has ended.
