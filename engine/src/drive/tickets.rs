@@ -1,4 +1,5 @@
-//! The ticket lane without shards: for benches that hand payments in and wait for receipts, without sockets in the picture.
+//! The ticket lane without shards, and the till's reading without a socket: for benches and fuzz targets that hand payments in and wait
+//! for receipts.
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -71,4 +72,10 @@ impl Drop for TicketDrive {
             drop(thread.join());
         }
     }
+}
+
+/// Reads the head of a request as the till does: its length, and the payment, if it has one that is to be checked. `None` while it is not
+/// whole, or when it is not for the till.
+pub fn read_head(bytes: &[u8]) -> Option<(usize, Option<Received>)> {
+    crate::shard::read_head(bytes)
 }

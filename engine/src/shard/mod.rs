@@ -46,6 +46,7 @@ use crate::pipeline::Sessions;
 use payload::Payload;
 use route::Migrant;
 use till::Till;
+pub(crate) use till::read_head;
 use wake::Sleepers;
 
 /// How long a stopping shard waits for its tasks to take leave.

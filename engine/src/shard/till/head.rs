@@ -91,6 +91,19 @@ pub(super) fn parse(bytes: &[u8], spare: impl FnOnce() -> Blank) -> Option<Reque
     })
 }
 
+/// The length of a head that is the till's, and the payment that is to be checked, if it has one.
+pub(crate) fn read(bytes: &[u8]) -> Option<(usize, Option<Received>)> {
+    match parse(bytes, Blank::default)? {
+        Request::Elsewhere | Request::Refused(..) => None,
+        Request::Payment {
+            order, head_bytes, ..
+        } => match order {
+            Order::Pay(payment) => Some((head_bytes, Some(payment))),
+            Order::Nothing(_) | Order::Bad(..) => Some((head_bytes, None)),
+        },
+    }
+}
+
 fn is_ours(head: &httparse::Request<'_, '_>) -> bool {
     head.method == Some("POST") && head.path == Some(PATH)
 }
