@@ -26,7 +26,6 @@ flags=(
     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
     -Cllvm-args=-sanitizer-coverage-pc-table
     -Cllvm-args=-sanitizer-coverage-trace-compares
-    -Ccodegen-units=1
 )
 if [[ $SANITIZE != none ]]; then
     flags+=("-Zsanitizer=$SANITIZE")
@@ -42,8 +41,17 @@ fuzz() {
     "target/$TRIPLE/release/$target" -artifact_prefix="artifacts/$target/" "$@"
 }
 
+# Scripts for the lane are long from the start: what is worth seeing takes some steps.
+campaign() {
+    local target=$1 more=()
+    [[ $target != lane ]] || more=(-len_control=0 -max_len=768)
+    [[ ! -d seeds/$target ]] || more+=("seeds/$target")
+    mkdir -p "corpus/$target"
+    fuzz "$target" -max_total_time="$SECONDS_EACH" -print_final_stats=1 "corpus/$target" "${more[@]}"
+}
+
 case $# in
-0) for target in payment head lane; do fuzz "$target" -max_total_time="$SECONDS_EACH" -print_final_stats=1 "corpus/$target"; done ;;
-1) fuzz "$1" -max_total_time="$SECONDS_EACH" -print_final_stats=1 "corpus/$1" ;;
+0) for target in payment head lane; do campaign "$target"; done ;;
+1) campaign "$1" ;;
 *) fuzz "$@" ;;
 esac

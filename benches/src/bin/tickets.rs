@@ -1,11 +1,11 @@
 //! How many tickets one core validates: see `benches::tickets`.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use benches::tickets::{Campaign, Shape, VERIFIERS, run, table};
+use benches::tickets::{Campaign, Shape, VERIFIERS, flood, run, table};
 use clap::Parser;
 use engine::Gather;
 
@@ -17,6 +17,8 @@ Examples:
       One figure.
   tickets --batch 64 --wait-us 0 --verifier vector
       How the lane gathers.
+  tickets --flood --tickets-each 1 --rounds 3
+      One sender pays, and another floods the lane with forged tickets.
 
 Exit status: 0 measured, 1 it could not be, 2 wrong flags.";
 
@@ -51,6 +53,9 @@ struct Cli {
     /// The core that is measured, and the one of the latency's generator
     #[arg(long, num_args = 2, default_values_t = [0, 1])]
     cpu: Vec<usize>,
+    /// Measure a flood of forged tickets instead, and what it takes from who pays beside it
+    #[arg(long)]
+    flood: bool,
     /// Leave latency out
     #[arg(long)]
     no_latency: bool,
@@ -100,16 +105,25 @@ fn main() -> ExitCode {
         cpus: (cli.cpu[0], cli.cpu[1]),
         has_latency: !cli.no_latency,
     };
-    let figures = match run(&campaign, |text| eprintln!("{text}")) {
-        Ok(figures) => figures,
+    if cli.flood {
+        let report = flood::report(&campaign, cli.date.as_deref(), |text| eprintln!("{text}"));
+        return finish(report, cli.out.as_deref());
+    }
+    let report = run(&campaign, |text| eprintln!("{text}"))
+        .map(|figures| table::report(&campaign, &figures, cli.date.as_deref()));
+    finish(report, cli.out.as_deref())
+}
+
+fn finish(report: Result<String, String>, out: Option<&Path>) -> ExitCode {
+    let report = match report {
+        Ok(report) => report,
         Err(why) => {
             eprintln!("tickets: {why}");
             return ExitCode::from(1);
         }
     };
-    let report = table::report(&campaign, &figures, cli.date.as_deref());
     print!("{report}");
-    if let Some(path) = &cli.out
+    if let Some(path) = out
         && let Err(error) = std::fs::write(path, &report)
     {
         eprintln!("tickets: cannot write {}: {error}", path.display());

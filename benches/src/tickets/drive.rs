@@ -136,6 +136,11 @@ impl Bench {
 
     /// Reads a payment from its bytes and hands it in, as a shard does.
     pub(super) fn pay(&mut self, bytes: &[u8], key: u64) {
+        self.pay_from(key % 64, bytes, key);
+    }
+
+    /// The same, from a source.
+    pub(super) fn pay_from(&mut self, source: u64, bytes: &[u8], key: u64) {
         let mut blank = self.blanks.pop().unwrap_or_default();
         blank.bytes().clear();
         blank.bytes().extend_from_slice(bytes);
@@ -144,7 +149,7 @@ impl Bench {
         };
         let drive = self.drive.as_mut().expect("it runs");
         drive
-            .pay(payment, key % 64, key)
+            .pay(payment, source, key)
             .expect("no more are under way than there is room for");
     }
 }

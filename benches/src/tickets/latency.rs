@@ -8,7 +8,7 @@ use super::drive::Bench;
 use super::purse::Purse;
 
 /// The longest latency that is told apart.
-const LONGEST_US: u64 = 60_000_000;
+pub(super) const LONGEST_US: u64 = 60_000_000;
 
 /// What a run at a rate came to.
 #[derive(Debug)]
@@ -86,6 +86,6 @@ pub fn latency(bench: &mut Bench, purse: &Purse, rate: f64, warm_up: usize) -> L
     }
 }
 
-fn micros(time: Duration) -> u64 {
+pub(super) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1)
 }

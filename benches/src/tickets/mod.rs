@@ -12,6 +12,7 @@
 //! Invariant: a payment that is not credited whole is a panic and not a good figure.
 
 mod drive;
+pub mod flood;
 mod latency;
 pub(crate) mod purse;
 mod rounds;

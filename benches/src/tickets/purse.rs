@@ -101,13 +101,42 @@ impl Purse {
             tickets_each,
         }
     }
+
+    /// Payments in the name of one sender, whose parameters hold, signed by somebody else.
+    pub fn forge(sender: usize, tickets_each: u32, payments: usize) -> Self {
+        let thief = LocalKey::new([0x66; 32]).expect("a key");
+        let payments = (0..payments)
+            .map(|n| {
+                let mut seed = [0xff; 32];
+                seed[..8].copy_from_slice(&(n as u64).to_be_bytes());
+                let mut session = accept(&key_of(sender), seed);
+                let unsigned = session.tickets(tickets_each).expect("there are as many");
+                let signed: Vec<_> = unsigned
+                    .tickets()
+                    .iter()
+                    .map(|(nonce, digest)| (*nonce, thief.sign(digest)))
+                    .collect();
+                let mut bytes = Vec::new();
+                unsigned.write(&signed, &mut bytes);
+                bytes
+            })
+            .collect();
+        Self {
+            payments,
+            tickets_each,
+        }
+    }
+}
+
+fn key_of(sender: usize) -> LocalKey {
+    let mut key = [7; 32];
+    key[..8].copy_from_slice(&(sender as u64 + 1).to_be_bytes());
+    LocalKey::new(key).expect("a small number is a key")
 }
 
 /// One sender's payments, under as many parameters as they take.
 fn sign(sender: usize, payments: usize, tickets_each: u32) -> Vec<Vec<u8>> {
-    let mut key = [7; 32];
-    key[..8].copy_from_slice(&(sender as u64 + 1).to_be_bytes());
-    let key = LocalKey::new(key).expect("a small number is a key");
+    let key = key_of(sender);
     let mut session: Option<PaymentSession> = None;
     let mut seed = [0; 32];
     (0..payments)

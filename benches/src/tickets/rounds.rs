@@ -185,7 +185,7 @@ pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// Carries out something on a core: threads that it starts are bound to it as well.
-fn on<T: Send>(cpu: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
+pub(super) fn on<T: Send>(cpu: usize, work: impl FnOnce() -> T + Send) -> Result<T, String> {
     std::thread::scope(|scope| {
         let worker = scope.spawn(move || {
             pin::to(cpu).map_err(|error| format!("core {cpu} is not to be had: {error}"))?;

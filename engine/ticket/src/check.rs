@@ -89,6 +89,12 @@ impl Check {
         self.verifier.name()
     }
 
+    /// How many times the work of a known sender's ticket one of this sender's takes.
+    #[must_use]
+    pub fn effort(&self, sender: &Address) -> u32 {
+        self.verifier.effort(sender)
+    }
+
     /// Which payments come back under parameters that are ours, in their order; appended. None is left in `payments`.
     pub fn open(&mut self, payments: &mut Vec<Received>, opened: &mut Vec<Opening>) {
         let Self {

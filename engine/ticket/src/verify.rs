@@ -44,6 +44,12 @@ pub trait Verifier: Permute + Send {
     /// For people.
     fn name(&self) -> &'static str;
 
+    /// How many times the work of checking somebody who is known a claim of this sender takes, about, from his payment to its answer.
+    fn effort(&self, sender: &Address) -> u32 {
+        let _ = sender;
+        1
+    }
+
     /// Whether each claim is true, in their order; appended.
     fn verify(&mut self, claims: &[Claim], genuine: &mut Vec<bool>);
 

@@ -10,14 +10,15 @@ use link::Receipt;
 use ticket::book::{Admitted, Entry};
 use ticket::check::Asked;
 use ticket::received::Cursor;
-use ticket::{Authentic, Book, Check, Opened, Received, Refusal, Signature, Wei};
+use ticket::{Address, Authentic, Book, Check, Opened, Received, Refusal, Signature, Wei};
 
 use super::queue::{Queue, Slot, Turn};
 use super::window::Origin;
 use link::Chain;
 
-/// Tickets of one turn: enough that vectors are full, and few enough that many senders have a turn in a batch.
-pub(super) const TURN_TICKETS: usize = 32;
+/// The work of one turn, in tickets of a sender who is known: enough that vectors are full, and little enough that many senders have a
+/// turn in a batch. Who is not known yet, and may be forging, has fewer tickets in it, since each is more work.
+pub(super) const TURN_EFFORT: usize = 32;
 
 /// A payment that waits, or is being looked at.
 pub(super) struct Pending {
@@ -58,6 +59,10 @@ impl Pending {
             cursor: Cursor::default(),
             tally: Tally::default(),
         }
+    }
+
+    fn sender(&self) -> &Address {
+        self.opened.payment().sender()
     }
 
     /// What is answered: that nothing of it counts, if there is a reason; else what became of it.
@@ -166,7 +171,14 @@ impl Batch {
         book.see_block(head.l1_block, entry);
         while self.tickets < tickets {
             let Some(turn) = queue.front() else { break };
-            self.take_turn(turn, (queue, table), book, (chain, head.round));
+            let left = tickets - self.tickets;
+            self.take_turn(
+                turn,
+                left,
+                (queue, table),
+                (check, book),
+                (chain, head.round),
+            );
             queue.pass(turn);
         }
         self.signatures = self.asked.len();
@@ -174,15 +186,19 @@ impl Batch {
         self.credit(table, book, entry);
     }
 
-    /// Looks at a source's next tickets, of one payment or of several, until its turn is over.
+    /// Looks at a source's next tickets, of one payment or of several, until its turn is over or the batch has no room.
     fn take_turn(
         &mut self,
         turn: Turn,
+        room: usize,
         (queue, table): (&mut Queue, &mut Table),
-        book: &Book,
+        (check, book): (&Check, &Book),
         (chain, round): (&dyn Chain, u64),
     ) {
-        let end = self.tickets + TURN_TICKETS;
+        // A source's payments are all of one sender.
+        let sender = table.get(turn.payment).map(Pending::sender);
+        let effort = sender.map_or(1, |sender| check.effort(sender).max(1)) as usize;
+        let end = self.tickets + TURN_EFFORT.div_ceil(effort).min(room);
         let mut next = Some(turn);
         while let Some(turn) = next
             && self.tickets < end

@@ -42,7 +42,7 @@ const ANSWER_MS: u64 = 30_000;
 const SPARE_MAX: usize = 256;
 
 pub(super) use head::is_payment;
-pub(super) use head::read as read_head;
+pub(crate) use head::read as read_head;
 
 /// A shard's till.
 pub(crate) struct Till {

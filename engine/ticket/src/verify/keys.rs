@@ -75,6 +75,12 @@ impl Keys {
         }
     }
 
+    /// Whether a sender has a table.
+    pub(super) fn has_table(&self, sender: &Address) -> bool {
+        let slot = self.by_address.get(sender);
+        slot.is_some_and(|slot| self.slots[*slot].table.is_some())
+    }
+
     /// The number of a sender's table, if it has one.
     pub(super) fn table_of(&mut self, sender: &Address) -> Option<usize> {
         let slot = &mut self.slots[*self.by_address.get(sender)?];

@@ -170,6 +170,10 @@ impl<A: Arithmetic> Known<A> {
     }
 }
 
+/// A forged ticket in an unknown name beside a sound one in a known name, measured through the whole lane: 2.4 to 2.6 times its time in
+/// plain arithmetic, 1.5 to 2.4 times on vectors.
+const RECOVERY_EFFORT: u32 = 3;
+
 /// Tasks that are made at once: full rounds of 48 and of 64.
 const TASKS: usize = 192;
 
@@ -191,6 +195,13 @@ impl<A: Arithmetic> Permute for Known<A> {
 impl<A: Arithmetic> Verifier for Known<A> {
     fn name(&self) -> &'static str {
         self.arithmetic.name()
+    }
+
+    fn effort(&self, sender: &Address) -> u32 {
+        match self.keys.has_table(sender) {
+            true => 1,
+            false => RECOVERY_EFFORT,
+        }
     }
 
     fn verify(&mut self, claims: &[Claim], genuine: &mut Vec<bool>) {
