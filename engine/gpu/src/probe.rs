@@ -44,9 +44,9 @@ pub struct Device {
     pub memory_total_bytes: Option<u64>,
     /// Device memory that was free when it was probed.
     pub memory_free_bytes: Option<u64>,
-    /// What it decodes.
+    /// What it decodes itself; empty where the CPU does it.
     pub decode: Vec<Ability>,
-    /// What it encodes.
+    /// What it encodes itself; empty where the CPU does it.
     pub encode: Vec<Ability>,
     /// How many decoding engines it has, where that is known.
     pub decode_engines: Option<u32>,

@@ -69,11 +69,9 @@ fn open(
     ));
     device.decode = engines::abilities(NVDEC.as_ref(), &context);
     device.encode = engines::abilities(NVENC.as_ref(), &context);
-    let cpu = cpu::device();
     let nvdec = about.nvdec.as_ref().err();
     if let Some(note) = elsewhere("decod", "NVDEC", nvdec, &device.decode) {
         device.notes.push(note);
-        device.decode = cpu.decode;
     }
     let nvenc = about.nvenc.as_ref().err();
     if nvenc.is_none() {
@@ -82,7 +80,6 @@ fn open(
     }
     if let Some(note) = elsewhere("encod", "NVENC", nvenc, &device.encode) {
         device.notes.push(note);
-        device.encode = cpu.encode;
     }
     Ok(())
 }
