@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arbitrary::Arbitrary;
 use engine::drive::tickets::TicketDrive;
-use engine::{Gather, Tickets, VerifierChoice};
+use engine::{Gather, TicketReport, Tickets, VerifierChoice};
 use libfuzzer_sys::fuzz_target;
 use link::Chain;
 use link::payment::{Batch, Done, JournalEnd, journal};
@@ -27,7 +27,7 @@ use ticket::secret::Secret;
 use ticket::sender::{self, LocalKey, PaymentSession};
 use ticket::verify::Limits;
 use ticket::wire::PriceInfo;
-use ticket::{Address, ExpectedValue, Price, Received, SessionId, Signature, Wei};
+use ticket::{Address, ExpectedValue, Price, Received, Refusal, SessionId, Signature, Wei};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const RECIPIENT: Address = Address([0xbb; 20]);
@@ -169,7 +169,8 @@ impl World {
         let price = Price::new(1_200, 1).expect("a price");
         let whose = (key.address(), name(), price);
         let head = self.chain.head();
-        let terms = offer::quote(&policy, &head, (&rich(), Wei::ZERO), whose, seed).expect("an offer");
+        let terms =
+            offer::quote(&policy, &head, (&rich(), Wei::ZERO), whose, seed).expect("an offer");
         let params = self.secret.offer(&terms);
         let limits = sender::Limits {
             ticket_ev_max: Wei::MAX,
@@ -182,12 +183,20 @@ impl World {
             pixels_per_unit: 1,
         };
         let session = PaymentSession::new(key.address(), accepted, info);
-        (session, (terms.face_value, terms.win_prob, terms.expiration_block))
+        (
+            session,
+            (terms.face_value, terms.win_prob, terms.expiration_block),
+        )
     }
 
     /// Writes what has come, or fails at it. Once nothing is on its way, the disk is there again.
     fn write(&mut self, mut is_failing: impl FnMut() -> bool) {
-        while let Some(Batch { epoch, number, entry }) = self.journal.batches.pop() {
+        while let Some(Batch {
+            epoch,
+            number,
+            entry,
+        }) = self.journal.batches.pop()
+        {
             let is_taken = epoch == self.epoch && !self.has_failed && !is_failing();
             if is_taken {
                 for op in entry.ops() {
@@ -195,7 +204,11 @@ impl World {
                     self.on_disk.apply(&op).expect("the lane's book is sound");
                 }
                 let buffer = entry.into_bytes();
-                self.journal.say(Done::Written { epoch, number, buffer });
+                self.journal.say(Done::Written {
+                    epoch,
+                    number,
+                    buffer,
+                });
             } else {
                 self.has_failed |= epoch == self.epoch;
                 self.journal.say(Done::Failed { epoch, number });
@@ -206,8 +219,20 @@ impl World {
             self.has_failed = false;
             self.epoch += 1;
             let book = Box::new(self.on_disk.clone());
-            self.journal.say(Done::Resumed { epoch: self.epoch, book });
+            self.journal.say(Done::Resumed {
+                epoch: self.epoch,
+                book,
+            });
             self.journal.ring();
+            // Until it has heard so, the lane refuses what comes, and the next script's payments are not to be among them.
+            let until = Instant::now() + PATIENCE;
+            let has_heard = |report: TicketReport| {
+                report.is_recording && report.journal_failures >= u64::from(self.epoch)
+            };
+            while !has_heard(self.drive.report()) {
+                assert!(Instant::now() < until, "it does not go on");
+                std::hint::spin_loop();
+            }
         }
     }
 }
@@ -234,6 +259,8 @@ struct Run<'a> {
     made: Vec<Vec<u8>>,
     /// Those that were handed in: how many tickets each claims to have, and whether it was answered.
     sent: Vec<(u32, bool)>,
+    /// What was refused, and why, for people.
+    refusals: Vec<(u64, Refusal)>,
     batches: u32,
     failing: u8,
     has_failed: bool,
@@ -261,7 +288,11 @@ impl Run<'_> {
                     self.send(payment);
                 }
             }
-            Step::Forge { gateway, tickets, noise } => {
+            Step::Forge {
+                gateway,
+                tickets,
+                noise,
+            } => {
                 let payment = self.forge(gateway, tickets, noise);
                 self.send(payment);
             }
@@ -276,7 +307,10 @@ impl Run<'_> {
             Step::Wait { blocks } => {
                 // What is under way is checked at the block at which it was sent.
                 self.settle();
-                self.world.chain.0.fetch_add(u64::from(blocks % 60), Ordering::Relaxed);
+                self.world
+                    .chain
+                    .0
+                    .fetch_add(u64::from(blocks % 60), Ordering::Relaxed);
             }
             Step::Noise(bytes) => self.send(bytes),
         }
@@ -331,7 +365,10 @@ impl Run<'_> {
                 let mut bytes = thief.sign(&Digest([noise; 32])).to_bytes();
                 bytes[..4].copy_from_slice(&nonce.to_be_bytes());
                 let signature = Signature::parse(&bytes);
-                (*nonce, signature.unwrap_or_else(|_| thief.sign(&Digest([noise; 32]))))
+                (
+                    *nonce,
+                    signature.unwrap_or_else(|_| thief.sign(&Digest([noise; 32]))),
+                )
             })
             .collect();
         let mut bytes = Vec::new();
@@ -356,7 +393,8 @@ impl Run<'_> {
     fn settle(&mut self) {
         let until = Instant::now() + PATIENCE;
         while self.sent.iter().any(|(_, is_answered)| !is_answered) {
-            let (failing, batches, has_failed) = (self.failing, &mut self.batches, &mut self.has_failed);
+            let (failing, batches, has_failed) =
+                (self.failing, &mut self.batches, &mut self.has_failed);
             self.world.write(|| {
                 let fails = failing >> (*batches % 8) & 1 == 1 && failing.count_ones() < 5;
                 *batches += 1;
@@ -367,9 +405,13 @@ impl Run<'_> {
                 let (tickets, is_answered) = &mut self.sent[usize::try_from(key).expect("a count")];
                 assert!(!*is_answered, "answered twice");
                 *is_answered = true;
+                self.refusals.extend(receipt.refused.map(|why| (key, why)));
                 assert!(receipt.credited <= *tickets);
                 assert!(receipt.refused.is_some() || receipt.credited == *tickets);
-                let whose = self.gateways.iter_mut().find(|gateway| gateway.key.address() == receipt.sender);
+                let whose = self
+                    .gateways
+                    .iter_mut()
+                    .find(|gateway| gateway.key.address() == receipt.sender);
                 match whose {
                     Some(gateway) => gateway.credited += u64::from(receipt.credited),
                     None => assert_eq!(receipt.credited, 0, "nobody's ticket was credited"),
@@ -389,12 +431,28 @@ impl Run<'_> {
                 (0..tickets).for_each(|_| credit += gateway.value);
                 credit.parts()
             };
-            assert!(recorded.parts() <= worth(gateway.signed), "more than was signed");
+            assert!(
+                recorded.parts() <= worth(gateway.signed),
+                "more than was signed"
+            );
             if self.has_failed {
-                assert!(recorded.parts() >= worth(gateway.credited), "what was confirmed is lost");
+                assert!(
+                    recorded.parts() >= worth(gateway.credited),
+                    "what was confirmed is lost"
+                );
             } else {
-                assert_eq!(recorded.parts(), worth(gateway.credited), "answers and record differ");
-                assert!(gateway.credited >= gateway.sound, "a sound ticket is refused");
+                assert_eq!(
+                    recorded.parts(),
+                    worth(gateway.credited),
+                    "answers and record differ"
+                );
+                assert!(
+                    gateway.credited >= gateway.sound,
+                    "a sound ticket is refused: {} of {}; {:?}",
+                    gateway.credited,
+                    gateway.sound,
+                    self.refusals
+                );
             }
         }
     }
@@ -417,6 +475,7 @@ fuzz_target!(|script: Script| {
         gateways,
         made: Vec::new(),
         sent: Vec::new(),
+        refusals: Vec::new(),
         batches: 0,
         failing: script.failing,
         has_failed: false,

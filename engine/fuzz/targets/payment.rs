@@ -42,13 +42,20 @@ fuzz_target!(|bytes: &[u8]| {
 fn agree(ours: &PaymentView<'_>, theirs: &net::Payment) {
     assert_eq!(ours.sender, Address::from_wire(&theirs.sender));
     assert_eq!(ours.has_expiration, theirs.expiration_params.is_some());
-    let tickets = ours.tickets().map(|ticket| (ticket.sender_nonce, ticket.signature));
+    let tickets = ours
+        .tickets()
+        .map(|ticket| (ticket.sender_nonce, ticket.signature));
     let expected = theirs.ticket_sender_params.iter();
     assert!(tickets.eq(expected.map(|ticket| (ticket.sender_nonce, &ticket.sig[..]))));
     assert_eq!(ours.tickets as usize, theirs.ticket_sender_params.len());
-    let price = ours.expected_price.map(|price| (price.price_per_unit, price.pixels_per_unit));
+    let price = ours
+        .expected_price
+        .map(|price| (price.price_per_unit, price.pixels_per_unit));
     let expected = theirs.expected_price.as_ref();
-    assert_eq!(price, expected.map(|price| (price.price_per_unit, price.pixels_per_unit)));
+    assert_eq!(
+        price,
+        expected.map(|price| (price.price_per_unit, price.pixels_per_unit))
+    );
     assert_eq!(ours.params.is_some(), theirs.ticket_params.is_some());
     let (Some(params), Some(expected)) = (&ours.params, &theirs.ticket_params) else {
         return;
@@ -62,7 +69,10 @@ fn agree(ours: &PaymentView<'_>, theirs: &net::Payment) {
     ] {
         assert_eq!(Some(bytes), MinBytes::parse(theirs));
     }
-    assert_eq!(params.recipient_rand_hash, Hash::from_wire(&expected.recipient_rand_hash));
+    assert_eq!(
+        params.recipient_rand_hash,
+        Hash::from_wire(&expected.recipient_rand_hash)
+    );
     let expiration = theirs.expiration_params.clone().unwrap_or_default();
     assert_eq!(params.creation_round, expiration.creation_round);
     let hash = Hash::from_wire(&expiration.creation_round_block_hash);
