@@ -34,24 +34,9 @@ use loadgen::target::{Target, Trust};
 use loadgen::tickets::{Ledger, Options, Tickets};
 
 use gateway::{Client, Gateway};
-use node::Node;
+use node::{Node, PAID_HALF_WIN};
 
 const ROUNDS: u64 = 4;
-/// Half of all tickets win, so that there is much to be lost.
-const PAID: [&str; 12] = [
-    "--network",
-    "memory",
-    "--eth-orch-addr",
-    "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
-    "--price-per-unit",
-    "1200",
-    "--ticket-ev",
-    "8000000000",
-    "--max-face-value",
-    "16000000000",
-    "--lanes",
-    "1",
-];
 const LOAD: &str = "senders = 40\nrate = 800\nconnections = 16\ntickets_per_payment = \"1..6\"\n\
                     bad = \"2%\"\nreplay = \"3%\"\nreorder = 4\n";
 /// The load goes on for longer than any node lives.
@@ -130,7 +115,8 @@ fn no_crash_costs_a_wei_or_makes_one() {
 
 /// The node's flags, at an address.
 fn args(service_addr: &str) -> Vec<&str> {
-    [&["--service-addr", service_addr], &PAID[..]].concat()
+    // There is much to be lost.
+    [&["--service-addr", service_addr], &PAID_HALF_WIN[..]].concat()
 }
 
 /// An address that no outgoing connection is given, and so none that tries this port while nobody listens can be connected to

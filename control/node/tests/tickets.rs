@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use gateway::{Client, Gateway};
-use node::Node;
+use node::{Node, PAID_HALF_WIN};
 use serde_json::{Value, json};
 
 const VECTORS: &str = concat!(
@@ -121,21 +121,10 @@ fn what_is_no_file_of_vectors_is_said_to_be_none() {
 #[test]
 fn the_ledger_of_a_running_node_is_shown() {
     let args = [
-        "--service-addr",
-        "http://127.0.0.1:0",
-        "--network",
-        "memory",
-        "--eth-orch-addr",
-        "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
-        "--price-per-unit",
-        "1200",
-        "--ticket-ev",
-        "8000000000",
-        "--max-face-value",
-        "16000000000",
-        "--lanes",
-        "1",
-    ];
+        &["--service-addr", "http://127.0.0.1:0"][..],
+        &PAID_HALF_WIN,
+    ]
+    .concat();
     let node = Node::start("ledger", &args);
     let mut client = Client::connect(node.addr);
     let mut gateway = Gateway::new(9, "shown");

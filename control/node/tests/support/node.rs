@@ -10,6 +10,22 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+/// Flags of a node that is paid, with tickets of which half win.
+pub(crate) const PAID_HALF_WIN: [&str; 12] = [
+    "--network",
+    "memory",
+    "--eth-orch-addr",
+    "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed",
+    "--price-per-unit",
+    "1200",
+    "--ticket-ev",
+    "8000000000",
+    "--max-face-value",
+    "16000000000",
+    "--lanes",
+    "1",
+];
+
 /// A node and its data directory, which goes with it.
 pub(crate) struct Node {
     pub(crate) child: Child,
