@@ -425,7 +425,9 @@ impl Run<'_> {
             );
             self.has_failed = true;
         }
-        self.world.may_be_deaf = self.has_failed;
+        // Whoever credits a ticket has heard.
+        let has_credited = self.gateways.iter().any(|gateway| gateway.credited > 0);
+        self.world.may_be_deaf = self.has_failed || self.world.may_be_deaf && !has_credited;
         for gateway in &self.gateways {
             let account = self.world.on_disk.account(gateway.key.address(), name());
             let recorded = account.map_or(Credit::ZERO, |account| account.credit);

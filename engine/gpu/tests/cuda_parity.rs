@@ -236,8 +236,9 @@ fn an_illegal_address_loses_one_backend_and_the_next_is_open_within_a_second() {
     assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
-/// The contexts beside one that is lost: whether they live is the driver's to say, and is printed. A lane recovers from either, once
-/// all that were lost are thrown away.
+/// The contexts beside one that is lost: whether they live is the driver's to say, and is printed (an H200's, driver 580, takes all of the
+/// process with it, and opens none while one of them is held). A lane recovers from either, once all that were lost are thrown away; it
+/// tries for as long as that takes.
 #[test]
 fn contexts_beside_the_lost_one_live_or_are_thrown_away_with_it() {
     let Some((backend, _turn)) = backend() else {
@@ -260,7 +261,15 @@ fn contexts_beside_the_lost_one_live_or_are_thrown_away_with_it() {
         }
     }
     drop((there, neighbour));
-    open_anew(&frame).unwrap();
+    let since = Instant::now();
+    while let Err(why) = open_anew(&frame) {
+        assert!(since.elapsed() < LIMIT, "{why}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    println!(
+        "opened anew {} ms after the last of them",
+        since.elapsed().as_millis()
+    );
 }
 
 #[test]
