@@ -106,21 +106,8 @@ impl Bench {
                 self.pay(&purse.payments[sent], sent as u64);
                 sent += 1;
             }
-            let drive = self.drive.as_mut().expect("it runs");
-            // A ring may be for answers that were seen before it came.
-            let until = Instant::now() + PATIENCE;
-            while !drive.wait(PATIENCE) {
-                assert!(Instant::now() < until, "no answer came");
-            }
-            while let Some((key, receipt, blank)) = drive.next() {
-                assert_eq!(
-                    (receipt.credited, receipt.refused),
-                    (purse.tickets_each, None),
-                    "payment {key}"
-                );
-                self.blanks.push(blank);
-                answered += 1;
-            }
+            answered += self.take_answers(purse.tickets_each);
+            let drive = self.drive.as_ref().expect("it runs");
             if began.is_none() && answered >= warm_up {
                 began = Some((answered, Instant::now(), cpu_time(), drive.report().batches));
             }
@@ -132,6 +119,40 @@ impl Bench {
             cpu: cpu_time() - cpu,
             batches: self.drive.as_ref().expect("it runs").report().batches - batches,
         }
+    }
+
+    /// Puts payments through, as many at once as keep everybody busy.
+    pub(super) fn put_through(&mut self, payments: &[Vec<u8>], tickets_each: u32) {
+        let under_way_max = (UNDER_WAY / tickets_each as usize).clamp(8, 4_000);
+        let (mut sent, mut answered) = (0, 0);
+        while answered < payments.len() {
+            while sent < payments.len() && sent - answered < under_way_max {
+                self.pay(&payments[sent], sent as u64);
+                sent += 1;
+            }
+            answered += self.take_answers(tickets_each);
+        }
+    }
+
+    /// Waits for answers, and takes those that are there. How many.
+    fn take_answers(&mut self, tickets_each: u32) -> usize {
+        let drive = self.drive.as_mut().expect("it runs");
+        // A ring may be for answers that were seen before it came.
+        let until = Instant::now() + PATIENCE;
+        while !drive.wait(PATIENCE) {
+            assert!(Instant::now() < until, "no answer came");
+        }
+        let mut taken = 0;
+        while let Some((key, receipt, blank)) = drive.next() {
+            assert_eq!(
+                (receipt.credited, receipt.refused),
+                (tickets_each, None),
+                "payment {key}"
+            );
+            self.blanks.push(blank);
+            taken += 1;
+        }
+        taken
     }
 
     /// Reads a payment from its bytes and hands it in, as a shard does.

@@ -194,7 +194,8 @@ pub fn report(
     let mut out = format!(
         "# A flood of forged tickets, and who pays beside it\n\n{}\n\n\
          The lane is on CPU {}, payer and flood are made on CPU {}. The payer's payments have {each} ticket(s). *As fast as it goes*: {PAYER_UNDER_WAY}\n\
-         of his tickets are under way. *At a quarter*: he pays {:.0} % of what he can pay alone, whatever the lane does. Medians of {} rounds.\n\n\
+         of his tickets are under way. *At a quarter*: he pays {:.0} % of what he can pay alone, whatever the lane does. Medians of {} rounds, each with a measurement\n\
+         without a flood just before it.\n\n\
          | verifier | flood | tickets/s, as fast as it goes | of alone | forged/s | at a quarter: p50 ms | p99 ms |\n|---|---|---:|---:|---:|---:|---:|\n",
         machine::describe(date),
         campaign.cpus.0,
@@ -210,36 +211,31 @@ pub fn report(
             let _ = writeln!(out, "| {verifier} | absent: {why} | | | | | |");
             continue;
         }
-        let mut alone = f64::NAN;
+        let no_flood = (&forged[0], 0);
         for (kind, forged) in KINDS.iter().zip(&forged) {
+            let flood = (forged, kind.under_way);
             let mut rounds = Vec::new();
             for _ in 0..campaign.rounds {
-                rounds.push(one(
-                    campaign,
-                    *choice,
-                    &payer,
-                    Pace::Closed,
-                    (forged, kind.under_way),
-                )?);
+                // Side by side, on a machine that is faster at one time than at another.
+                let alone = one(campaign, *choice, &payer, Pace::Closed, no_flood)?;
+                let beside = one(campaign, *choice, &payer, Pace::Closed, flood)?;
+                rounds.push((alone.paid, beside));
             }
-            let paid = median(rounds.iter().map(|round| round.paid));
-            if kind.under_way == 0 {
-                alone = paid;
-            }
-            let calm = Pace::Open(alone * CALM);
-            let calm = one(campaign, *choice, &payer, calm, (forged, kind.under_way))?;
+            let alone = median(rounds.iter().map(|(alone, _)| *alone));
+            let paid = median(rounds.iter().map(|(_, beside)| beside.paid));
+            let of_alone = median(rounds.iter().map(|(alone, beside)| beside.paid / alone));
+            let calm = one(campaign, *choice, &payer, Pace::Open(alone * CALM), flood)?;
             let ms = |quantile| calm.us.value_at_quantile(quantile) as f64 / 1e3;
             tell(&format!(
-                "{verifier}, {}: {:.2} of alone",
-                kind.what,
-                paid / alone
+                "{verifier}, {}: {of_alone:.2} of alone",
+                kind.what
             ));
             let _ = writeln!(
                 out,
                 "| {verifier} | {} | {paid:.0} | {:.2} | {:.0} | {:.2} | {:.2} |",
                 kind.what,
-                paid / alone,
-                median(rounds.iter().map(|round| round.forged)),
+                of_alone,
+                median(rounds.iter().map(|(_, beside)| beside.forged)),
                 ms(0.5),
                 ms(0.99),
             );
