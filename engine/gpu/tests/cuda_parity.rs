@@ -237,8 +237,8 @@ fn an_illegal_address_loses_one_backend_and_the_next_is_open_within_a_second() {
 }
 
 /// The contexts beside one that is lost: whether they live is the driver's to say, and is printed (an H200's, driver 580, takes all of the
-/// process with it, and opens none while one of them is held). A lane recovers from either, once all that were lost are thrown away; it
-/// tries for as long as that takes.
+/// process with it, opens none while one of them is held, and did not at the first try afterwards). A lane tries again and again, and so does
+/// this.
 #[test]
 fn contexts_beside_the_lost_one_live_or_are_thrown_away_with_it() {
     let Some((backend, _turn)) = backend() else {
