@@ -86,8 +86,10 @@ fn a_lost_device_ends_the_sessions_of_one_lane_and_is_back_for_others() {
     let mut there = Live::open(&world, EDGES);
     here.publish([clip.frame(0), clip.frame(1), clip.frame(2)]);
     here.watcher.wait("it works", |seen| seen.frames() >= 1);
+    // Admitted before the fault: what is still in the encoder may meet it before another frame comes.
+    let mut segment = here.segment();
     faults.fail_next(Point::EncodeCollect, LOST);
-    here.publish([clip.frame(3), clip.frame(4), clip.frame(5)]);
+    segment.chunk(clip.frame(3));
     let EndCause::Failed(why) = here.ended().cause else {
         panic!("it fails")
     };
