@@ -114,10 +114,16 @@ impl Ticket {
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// Of a ticket's hash.
+    /// Of a ticket's hash, or another.
     #[must_use]
     pub fn of_hash(hash: &Hash) -> Self {
         Self(keccak256(&prefixed(&hash.0)))
+    }
+
+    /// Of a text, or of any bytes: of their keccak256. Requests to an orchestrator, segments and pings are signed like that.
+    #[must_use]
+    pub fn of_text(text: &[u8]) -> Self {
+        Self::of_hash(&Hash(keccak256(text)))
     }
 
     /// Of each of many.

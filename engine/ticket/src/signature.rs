@@ -1,9 +1,13 @@
-//! A signature's 65 bytes, and what is wrong with them before any curve is asked.
+//! A signature's 65 bytes, what is wrong with them before any curve is asked, and whose one of a text is.
 //!
 //! The contract and go-livepeer look in the same order: length, then `s`, then `v`. Only what passes may be recovered. Each
 //! fault has the text of both, since operators meet the one in logs and the other on the chain.
 
 use core::fmt;
+
+use crate::address::Address;
+use crate::layout::Digest;
+use crate::verify::Reference;
 
 /// `r ‖ s ‖ v`, with a low `s` and a `v` of 27 or 28. Neither number need be one that a signature can have.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -118,6 +122,19 @@ impl Signature {
         bytes[64] = 27 + u8::from(self.is_odd);
         bytes
     }
+}
+
+/// Whose signature of `text` these bytes are, as strictly as with tickets. A text is what [`LocalKey::sign_text`] signs.
+///
+/// Any 65 bytes may turn out to be somebody's: what counts is whether he is who was expected.
+///
+/// # Errors
+/// The bytes are nobody's signature of anything.
+///
+/// [`LocalKey::sign_text`]: crate::sender::LocalKey::sign_text
+pub fn signer_of_text(text: &[u8], signature: &[u8]) -> Result<Address, SignatureFault> {
+    let signature = Signature::parse(signature)?;
+    Reference::signer(&Digest::of_text(text), &signature).ok_or(SignatureFault::Unrecoverable)
 }
 
 impl fmt::Debug for Signature {

@@ -61,6 +61,12 @@ impl LocalKey {
         Signature::of_parts(r, s, parity.to_u8() & 1 == 1)
             .unwrap_or_else(|_| unreachable!("libsecp256k1 normalises s"))
     }
+
+    /// Signs what is no ticket: by the keccak256 of its bytes, and as a ticket's hash from there on.
+    #[must_use]
+    pub fn sign_text(&self, text: &[u8]) -> Signature {
+        self.sign(&Digest::of_text(text))
+    }
 }
 
 impl fmt::Debug for LocalKey {
