@@ -10,10 +10,12 @@
 
 #![forbid(unsafe_code)]
 
+mod charge;
 mod command;
 pub mod payment;
 mod report;
 
+pub use charge::{Charge, ChargeReply, Charged, NotCharged};
 pub use payment::{Chain, PaymentReply, Receipt};
 
 pub use command::{Answer, Command, Filter, OpenSession, Process, Refusal, Reply};
@@ -39,6 +41,18 @@ pub trait Engine: Send + Sync {
     fn pay(&self, payment: ticket::Received, source: u64, reply: PaymentReply) {
         let _ = (payment, source);
         reply.refuse(ticket::Refusal::Recipient);
+    }
+
+    /// Takes pixels from an account, which may go below zero; the answer comes once that is on disk. Never blocks: when too many charges
+    /// wait already it answers [`NotCharged::Busy`] at once.
+    ///
+    /// It is carried out with the next batch of payments, behind the credits of that batch, and never waits for a second one because
+    /// others pay: a payment that was handed in before it, from here, comes first unless there are more payments than fit into a batch.
+    ///
+    /// An engine that was started without payments answers [`NotCharged::NoAccount`].
+    fn charge(&self, charge: Charge, reply: ChargeReply) {
+        let _ = charge;
+        reply.send(Err(NotCharged::NoAccount));
     }
 
     /// What is wrong with the data plane now, a sentence each; empty when all is well. Waits for nobody.
