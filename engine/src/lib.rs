@@ -333,6 +333,13 @@ impl link::Engine for Handle {
         }
     }
 
+    fn charge(&self, charge: link::Charge, reply: link::ChargeReply) {
+        match &self.0.tickets {
+            Some(tickets) => tickets.charge(charge, reply),
+            None => reply.send(Err(link::NotCharged::NoAccount)),
+        }
+    }
+
     fn health(&self) -> Vec<String> {
         let mut troubles = self.0.lanes.troubles();
         if self.tickets().is_some_and(|tickets| !tickets.is_recording) {

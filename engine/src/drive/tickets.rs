@@ -4,7 +4,7 @@
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use link::Receipt;
+use link::{Charge, ChargeReply, Receipt};
 use ticket::{Blank, Received};
 
 use crate::StartError;
@@ -40,6 +40,11 @@ impl TicketDrive {
     /// Gives the payment's memory back when the window is full.
     pub fn pay(&mut self, payment: Received, source: u64, key: u64) -> Result<(), Blank> {
         self.window.pay(payment, source, key)
+    }
+
+    /// Hands a charge in, at the window beside the shards'.
+    pub fn charge(&self, charge: Charge, reply: ChargeReply) {
+        self.lane.charge(charge, reply);
     }
 
     /// The next receipt, with its key and the payment's memory; `None` when there is none yet.

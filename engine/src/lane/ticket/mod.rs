@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   shard ─ window ─┐             MAC          by turns           hash, signature, draw        book
-//!   shard ─ window ─┼─▶ collect ──────▶ queue ─────────▶ batch ─────────────────────▶ credit ──────▶ journal
-//!   control ────────┘     │ not ours                       │ seen, expired, unfunded               │ on disk
-//!                         ▼                                ▼                                       ▼
-//!                       answer                          refused ─────────────────────────────▶ answers
+//!   shard ─ window ─┼─▶ collect ──────▶ queue ─────────▶ batch ─────────────────────▶ credit, charge ──────▶ journal
+//!   control ────────┘     │ not ours                       │ seen, expired, unfunded                       │ on disk
+//!                         ▼                                ▼                                               ▼
+//!                       answer                          refused ─────────────────────────────────────▶ answers
 //! ```
 //!
-//! It gathers until a batch is full or its oldest payment has waited long enough. While the disk is busy with one batch, the next are
+//! It gathers until a batch is full or what came first has waited long enough. While the disk is busy with one batch, the next are
 //! checked; up to [`BATCHES_MAX`](link::payment::BATCHES_MAX) are on their way at once, and then it gathers on.
 //!
 //! Invariants:
@@ -17,9 +17,11 @@
 //! - Senders take turns, and within a sender sources do (see [`queue`]): whoever floods waits for himself.
 //! - A payment whose parameters are not ours costs a MAC and no signature; of one with a signature that is not the sender's, no
 //!   more is looked at than fits into the batch in which that is found.
+//! - A charge goes with the next batch whatever else waits, behind that batch's credits, and is answered like a payment (see [`charges`]).
 //! - Once buffers have grown, nothing is taken from the heap for a ticket.
 
 mod batch;
+mod charges;
 mod queue;
 mod run;
 mod stats;
@@ -34,7 +36,7 @@ use std::time::Duration;
 
 use handoff::bell::Bell;
 use link::payment::LaneEnd;
-use link::{Chain, PaymentReply};
+use link::{Chain, Charge, ChargeReply, NotCharged, PaymentReply};
 use ticket::verify::{Known, Limits, Portable, Reference, Verifier};
 use ticket::{Address, Book, Check, Received, Refusal, Secret};
 
@@ -68,7 +70,7 @@ pub struct Tickets {
 pub struct Gather {
     /// Tickets that make a batch.
     pub batch_tickets: usize,
-    /// How long the oldest payment waits for a batch to fill.
+    /// How long the oldest payment or charge waits for a batch to fill.
     pub wait: Duration,
     /// Payments that may wait in all; more are answered [`Refusal::Busy`].
     pub payments_max: usize,
@@ -182,6 +184,13 @@ impl TicketLane {
     pub(crate) fn pay(&self, payment: Received, source: u64, reply: PaymentReply) {
         if let Err(reply) = self.control.pay(payment, source, reply) {
             reply.refuse(Refusal::Busy);
+        }
+    }
+
+    /// Hands a charge over.
+    pub(crate) fn charge(&self, charge: Charge, reply: ChargeReply) {
+        if let Err(reply) = self.control.charge(charge, reply) {
+            reply.send(Err(NotCharged::Busy));
         }
     }
 

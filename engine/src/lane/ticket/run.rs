@@ -1,4 +1,4 @@
-//! The lane's thread: collect, gather, check, journal, answer.
+//! The lane's thread: collect, gather, check, charge, journal, answer.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use ticket::{Book, Check, Received, Refusal};
 
 use super::Gather;
 use super::batch::{self, Batch, Pending, Table};
+use super::charges::{self, Charges, Made};
 use super::queue::{Queue, Slot};
 use super::stats::Board;
 use super::window::{Arrival, LaneWindows, Origin};
 
-/// Payments taken from the windows before others have their turn.
+/// Payments and charges taken from the windows before others have their turn.
 const COLLECT_MAX: usize = 512;
 /// The longest that the lane sleeps: it looks whether it is to stop, and at the chain.
 const SLEEP_MAX: Duration = Duration::from_millis(250);
@@ -49,16 +50,17 @@ pub(super) struct Lane {
 
     table: Table,
     queue: Queue,
+    charges: Charges,
     batch: Batch,
     /// Tickets in the queue; those of a payment that has been looked at in part count whole.
     waiting_tickets: usize,
-    /// When the first of those in the queue came.
+    /// When the first of those in the queue came, or the first charge.
     waiting_since: Option<Instant>,
     flights: VecDeque<Flight>,
     epoch: u32,
     next_number: u64,
     is_recording: bool,
-    /// Begun by batches that credited nothing.
+    /// Begun by batches that changed no account.
     entry: Option<Entry>,
 
     arrivals: Vec<Arrival>,
@@ -70,11 +72,12 @@ pub(super) struct Lane {
     spare_lists: Vec<Vec<Slot>>,
 }
 
-/// A batch on its way to disk, and the payments that are answered when it is there.
+/// A batch on its way to disk, and the payments and charges that are answered when it is there.
 struct Flight {
     number: u64,
     is_written: bool,
     payments: Vec<Slot>,
+    charges: Vec<Made>,
 }
 
 impl Lane {
@@ -90,6 +93,7 @@ impl Lane {
             stop: start.stop,
             table: Table::default(),
             queue: Queue::default(),
+            charges: Charges::default(),
             batch: Batch::default(),
             waiting_tickets: 0,
             waiting_since: None,
@@ -126,23 +130,31 @@ impl Lane {
 
     // === in ===
 
-    /// Takes payments from the windows, and finds out which are under parameters of ours.
+    /// Takes payments and charges from the windows, and finds out which payments are under parameters of ours.
     fn collect(&mut self) {
         self.windows.take(&mut self.arrivals, COLLECT_MAX);
         if self.arrivals.is_empty() {
             return;
         }
-        self.board.arrived(self.arrivals.len());
         for arrival in self.arrivals.drain(..) {
-            let Arrival {
-                payment,
-                source,
-                origin,
-                at,
-            } = arrival;
-            self.payments.push(payment);
-            self.places.push((source, origin, at));
+            match arrival {
+                Arrival::Payment {
+                    payment,
+                    source,
+                    origin,
+                    at,
+                } => {
+                    self.payments.push(payment);
+                    self.places.push((source, origin, at));
+                }
+                Arrival::Charge { reply, .. } if !self.is_recording => charges::refuse(reply),
+                Arrival::Charge { charge, reply, at } => {
+                    self.waiting_since.get_or_insert(at);
+                    self.charges.push(charge, reply);
+                }
+            }
         }
+        self.board.arrived(self.payments.len());
         self.check.open(&mut self.payments, &mut self.opened);
         // Taken out and put back, so that the memory stays.
         let (mut opened, mut places) = (
@@ -193,7 +205,8 @@ impl Lane {
             self.waiting_since
                 .is_some_and(|since| since.elapsed() >= self.gather.wait)
         };
-        self.queue.len() > 0 && (self.waiting_tickets >= self.gather.batch_tickets || waited())
+        let is_full = self.queue.len() > 0 && self.waiting_tickets >= self.gather.batch_tickets;
+        is_full || (self.queue.len() > 0 || !self.charges.is_empty()) && waited()
     }
 
     fn work(&mut self) {
@@ -209,6 +222,7 @@ impl Lane {
             &*self.chain,
             &mut entry,
         );
+        let charges = self.charges.make(&mut self.book, &mut entry);
         let mut payments = self.spare_lists.pop().unwrap_or_default();
         payments.append(&mut self.batch.finished);
         for slot in &payments {
@@ -220,7 +234,7 @@ impl Lane {
         }
         self.waiting_since = self.oldest();
         self.board.batch(&self.batch, began.elapsed());
-        self.journal(entry, payments);
+        self.journal(entry, payments, charges);
     }
 
     /// When the payment that is next came: near enough to the oldest, since senders take turns.
@@ -229,10 +243,10 @@ impl Lane {
         self.table.get(turn.payment).map(|pending| pending.at)
     }
 
-    /// Sends a batch on its way. One that credited nothing has no need of the disk; that time has passed is told with the next.
-    fn journal(&mut self, entry: Entry, payments: Vec<Slot>) {
+    /// Sends a batch on its way. One that changed no account has no need of the disk; that time has passed is told with the next.
+    fn journal(&mut self, entry: Entry, payments: Vec<Slot>, charges: Vec<Made>) {
         let number = self.next_number;
-        let is_written = self.batch.credited == 0;
+        let is_written = self.batch.credited == 0 && charges.iter().all(|made| made.pixels == 0);
         let is_taken = if is_written {
             self.entry = Some(entry);
             true
@@ -251,6 +265,7 @@ impl Lane {
             number,
             is_written,
             payments,
+            charges,
         });
         match is_taken {
             true => self.land(),
@@ -304,6 +319,10 @@ impl Lane {
                 }
             }
             self.spare_lists.push(flight.payments);
+            for made in flight.charges {
+                self.board.charged(made.pixels);
+                made.tell();
+            }
         }
     }
 
@@ -315,11 +334,13 @@ impl Lane {
             for slot in flight.payments {
                 self.give_up(slot);
             }
+            flight.charges.into_iter().for_each(Made::give_up);
         }
         while let Some(turn) = self.queue.front() {
             self.queue.take(turn);
             self.give_up(turn.payment);
         }
+        self.charges.give_up();
         self.waiting_tickets = 0;
         self.waiting_since = None;
     }
@@ -362,7 +383,10 @@ impl Lane {
             self.hear_journal();
         }
         self.stop_recording();
-        self.collect();
+        let until = Instant::now() + FAREWELL;
+        while self.windows.is_due() && Instant::now() < until {
+            self.collect();
+        }
         self.windows.ring();
         debug_assert_eq!(self.table.len(), 0, "every payment was answered");
     }

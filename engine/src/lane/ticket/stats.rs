@@ -40,6 +40,10 @@ pub struct TicketReport {
     pub refused: [u64; REFUSALS.len()],
     /// Signatures that were checked.
     pub signatures: u64,
+    /// Charges that took something, and are on disk.
+    pub charges: u64,
+    /// Pixels that they took.
+    pub pixels: u64,
     /// Batches.
     pub batches: u64,
     /// Batches by their size; see [`BATCH_TICKETS`].
@@ -65,6 +69,8 @@ pub(super) struct Board {
     winners: AtomicU64,
     refused: [AtomicU64; REFUSALS.len()],
     signatures: AtomicU64,
+    charges: AtomicU64,
+    pixels: AtomicU64,
     batches: AtomicU64,
     batch_sizes: [AtomicU64; BATCH_TICKETS.len()],
     busy_ns: AtomicU64,
@@ -83,6 +89,8 @@ impl Board {
             winners: AtomicU64::new(0),
             refused: Default::default(),
             signatures: AtomicU64::new(0),
+            charges: AtomicU64::new(0),
+            pixels: AtomicU64::new(0),
             batches: AtomicU64::new(0),
             batch_sizes: Default::default(),
             busy_ns: AtomicU64::new(0),
@@ -117,6 +125,11 @@ impl Board {
         bump(&self.refused[class(why)], tickets);
     }
 
+    pub(super) fn charged(&self, pixels: u64) {
+        bump(&self.charges, u64::from(pixels > 0));
+        bump(&self.pixels, pixels);
+    }
+
     pub(super) fn answered(&self, took: Duration) {
         let took = nanos(took);
         bump(&self.answered_ns, took);
@@ -144,6 +157,8 @@ impl Board {
             winners: read(&self.winners),
             refused: std::array::from_fn(|n| read(&self.refused[n])),
             signatures: read(&self.signatures),
+            charges: read(&self.charges),
+            pixels: read(&self.pixels),
             batches: read(&self.batches),
             batch_sizes: std::array::from_fn(|n| read(&self.batch_sizes[n])),
             busy_ns: read(&self.busy_ns),

@@ -1,5 +1,7 @@
 //! The lane with a journal that does as it is told.
 
+mod charges;
+
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -60,12 +62,16 @@ struct World {
 
 impl World {
     fn new(gather: Gather) -> Self {
+        Self::with_book(gather, Book::new(book::Limits::default()))
+    }
+
+    fn with_book(gather: Gather, book: Book) -> Self {
         let (lane_end, journal) = journal();
         let secret = Secret::new(&[3; 32]);
         let tickets = Tickets {
             recipient: RECIPIENT,
             secret: secret.clone(),
-            book: Book::new(book::Limits::default()),
+            book,
             journal: lane_end,
             chain: Arc::new(Still),
             verifier: VerifierChoice::Known,

@@ -1,4 +1,4 @@
-//! The windows at which payments are handed in: one a shard, and one for the control plane.
+//! The windows at which payments are handed in, and charges: one a shard, and one for the control plane.
 //!
 //! Each is a ring to the lane and a ring back, and all ring one bell. The control plane's threads share theirs behind a lock, which
 //! they hold for as long as a push takes; nobody on a shard's path takes it.
@@ -8,18 +8,25 @@ use std::time::Instant;
 
 use handoff::bell::Bell;
 use handoff::spsc::{self, Consumer, RingingProducer};
-use link::{PaymentReply, Receipt};
+use link::{Charge, ChargeReply, PaymentReply, Receipt};
 use ticket::{Blank, Received};
 
 /// Payments that may wait at one window for the lane to look, and answers for the shard to.
 const WINDOW_MAX: usize = 4_096;
 
-/// A payment that was handed in.
-pub(super) struct Arrival {
-    pub(super) payment: Received,
-    pub(super) source: u64,
-    pub(super) origin: Origin,
-    pub(super) at: Instant,
+/// What was handed in. Both come through one ring, so that they come in the order in which they were.
+pub(super) enum Arrival {
+    Payment {
+        payment: Received,
+        source: u64,
+        origin: Origin,
+        at: Instant,
+    },
+    Charge {
+        charge: Charge,
+        reply: ChargeReply,
+        at: Instant,
+    },
 }
 
 /// Where its answer goes.
@@ -60,15 +67,16 @@ impl ShardWindow {
             window: self.index,
             key,
         };
-        let arrival = Arrival {
+        let arrival = Arrival::Payment {
             payment,
             source,
             origin,
             at: Instant::now(),
         };
-        self.arrivals
-            .send(arrival)
-            .map_err(|arrival| arrival.payment.into_blank())
+        self.arrivals.send(arrival).map_err(|back| match back {
+            Arrival::Payment { payment, .. } => payment.into_blank(),
+            Arrival::Charge { .. } => unreachable!("what comes back is what was handed in"),
+        })
     }
 }
 
@@ -79,27 +87,48 @@ impl ControlWindow {
     /// Hands a payment in.
     ///
     /// # Errors
-    /// Gives the reply back when too many wait.
+    /// Gives the reply back when too many wait, or nobody looks any more.
     pub(super) fn pay(
         &self,
         payment: Received,
         source: u64,
         reply: PaymentReply,
     ) -> Result<(), PaymentReply> {
-        let arrival = Arrival {
+        let arrival = Arrival::Payment {
             payment,
             source,
             origin: Origin::Control(reply),
             at: Instant::now(),
         };
-        let mut arrivals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match arrivals.send(arrival) {
-            Ok(()) => Ok(()),
-            Err(Arrival {
+        match self.send(arrival) {
+            None => Ok(()),
+            Some(Arrival::Payment {
                 origin: Origin::Control(reply),
                 ..
             }) => Err(reply),
-            Err(_) => unreachable!("what comes back is what was handed in"),
+            Some(_) => unreachable!("what comes back is what was handed in"),
+        }
+    }
+
+    /// Hands a charge in.
+    ///
+    /// # Errors
+    /// Gives the reply back when too many wait, or nobody looks any more.
+    pub(super) fn charge(&self, charge: Charge, reply: ChargeReply) -> Result<(), ChargeReply> {
+        let at = Instant::now();
+        match self.send(Arrival::Charge { charge, reply, at }) {
+            None => Ok(()),
+            Some(Arrival::Charge { reply, .. }) => Err(reply),
+            Some(_) => unreachable!("what comes back is what was handed in"),
+        }
+    }
+
+    /// Gives back what finds no room, or nobody who looks.
+    fn send(&self, arrival: Arrival) -> Option<Arrival> {
+        let mut arrivals = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match arrivals.producer().is_abandoned() {
+            true => Some(arrival),
+            false => arrivals.send(arrival).err(),
         }
     }
 }
