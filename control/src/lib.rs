@@ -4,6 +4,7 @@
 //! control plane is handed an `Arc<dyn link::Engine>` and gives out an `impl link::Control`. A folder a role:
 //!
 //! - [`orchestrator`]: the live session API, the road of HTTP/2 into trickle, status, capacity, drain;
+//! - [`capability`]: what a node can do and what a job needs, for both ends;
 //! - [`tls`]: the node's certificate and its TLS settings;
 //! - [`world`]: the only door to wall-clock time and chance.
 //!
@@ -14,8 +15,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod capability;
 pub mod orchestrator;
 pub mod payment;
+pub mod printable;
 pub mod store;
 pub mod tls;
 pub mod world;
