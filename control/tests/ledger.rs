@@ -235,6 +235,40 @@ fn a_crash_at_any_moment_leaves_what_was_confirmed_and_what_came_before_it() {
 }
 
 #[test]
+fn what_was_debited_is_debited_after_a_crash() {
+    let dir = Scratch::new("ledger-debit");
+    let mut lane = Lane::start(&dir);
+    lane.write(&first_day()[0]);
+    lane.write(&credits(0, 0, 1..4));
+    let look = |dir: &Scratch| {
+        let (sender, name) = (Address([1; 20]), SessionId::new("stream").unwrap());
+        on_disk(dir).account(sender, name).unwrap().clone()
+    };
+    let credit = look(&dir).credit;
+    let mut taken = 0;
+    // The last is more than a column of numbers holds, and takes the account far below zero.
+    for (n, pixels) in [5_529_600, 1, u64::MAX].into_iter().enumerate() {
+        let debit = Op::Debit { account: 0, pixels };
+        taken += u128::from(pixels);
+        lane.write(&[debit]);
+        // As a crash leaves it: in the journal, and folded into rows when it is stopped.
+        let copy = dir.copy(&format!("ledger-debit-copy-{n}"));
+        for _ in 0..2 {
+            let account = look(&copy);
+            assert_eq!((account.pixels, account.credit), (taken, credit));
+            // The account has a little less than 24 wei, and a pixel costs 1,200.
+            assert_eq!(
+                account.balance().to_string(),
+                format!("-{}", taken * 1_200 - 23)
+            );
+            Lane::start(&copy).stop();
+        }
+    }
+    assert_eq!(*lane.ledger.book(), lane.book);
+    assert_eq!(look(&dir), lane.stop().account_at(0).unwrap().clone());
+}
+
+#[test]
 fn batches_that_wait_together_are_written_together() {
     let dir = Scratch::new("ledger-group");
     let mut lane = Lane::start(&dir);

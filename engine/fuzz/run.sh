@@ -7,7 +7,7 @@
 #
 #   payment   the bytes of a payment: what we take, a general reader takes as the same
 #   head      the head of a request that pays, as the till reads it
-#   lane      scripts of payments (sound, repeated, forged, damaged, late) against a lane whose disk fails now and then
+#   lane      scripts of payments (sound, repeated, forged, damaged, late) and charges against a lane whose disk fails now and then
 #
 # Inputs that are worth keeping gather in engine/fuzz/corpus/TARGET, and one that fails is left in engine/fuzz/artifacts/TARGET:
 # `engine/fuzz/run.sh TARGET FILE` runs it again. AddressSanitizer is on unless SANITIZE=none; it is an option of rustc that stable ones

@@ -1,12 +1,14 @@
-//! Scripts of payments against a running ticket lane: sound ones and repeated ones, forged, damaged and late ones, while the disk fails
-//! now and then.
+//! Scripts of payments against a running ticket lane: sound ones and repeated ones, forged, damaged and late ones, and charges beside
+//! them, while the disk fails now and then.
 //!
-//! What must hold, whatever the script: each payment is answered once; what the answers say was credited is what the disk's book has,
-//! to the part; no ticket is credited that nobody signed, and none twice; and while nothing fails, each sound one is.
+//! What must hold, whatever the script: each payment and each charge is answered once; what the answers say was credited and taken is
+//! what the disk's book has, to the part; no ticket is credited that nobody signed, and none twice; and while nothing fails, each sound
+//! one is.
 
 #![no_main]
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,8 +16,8 @@ use arbitrary::Arbitrary;
 use engine::drive::tickets::TicketDrive;
 use engine::{Gather, Tickets, VerifierChoice};
 use libfuzzer_sys::fuzz_target;
-use link::Chain;
 use link::payment::{Batch, Done, JournalEnd, journal};
+use link::{Chain, Charge, ChargeReply, Charged, NotCharged};
 use ticket::address::Hash;
 use ticket::amount::Credit;
 use ticket::book::{self, Book};
@@ -32,7 +34,7 @@ use ticket::{Address, ExpectedValue, Price, Received, Refusal, SessionId, Signat
 const PATIENCE: Duration = Duration::from_secs(20);
 const RECIPIENT: Address = Address([0xbb; 20]);
 const GATEWAYS: usize = 3;
-/// Payments of a script; more are not sent.
+/// Payments of a script, and as many charges; more are not sent.
 const PAYMENTS_MAX: usize = 48;
 
 #[derive(Debug, Arbitrary)]
@@ -60,6 +62,8 @@ enum Step {
     Wait { blocks: u8 },
     /// Some bytes.
     Noise(Vec<u8>),
+    /// Pixels taken from a gateway's account, or none.
+    Charge { gateway: u8, pixels: u16 },
 }
 
 /// A chain whose newest block is the script's to say.
@@ -157,6 +161,7 @@ impl World {
             signed: 0,
             sound: 0,
             credited: 0,
+            taken: 0,
         }
     }
 
@@ -243,7 +248,12 @@ struct Gateway {
     sound: u64,
     /// What the answers say was credited.
     credited: u64,
+    /// What the answers say was taken.
+    taken: u128,
 }
+
+/// What a charge came to.
+type Answer = (usize, u16, Charged);
 
 /// One script against the world.
 struct Run<'a> {
@@ -253,6 +263,13 @@ struct Run<'a> {
     made: Vec<Vec<u8>>,
     /// Those that were handed in: how many tickets each claims to have, and whether it was answered.
     sent: Vec<(u32, bool)>,
+    /// Charges that are not answered yet.
+    charges_open: usize,
+    charges: usize,
+    /// Whether one was refused because it could not be recorded.
+    not_charged: bool,
+    /// By whom, how many pixels, and what came of it.
+    told: (Sender<Answer>, Receiver<Answer>),
     /// What was refused, and why, for people.
     refusals: Vec<(u64, Refusal)>,
     batches: u32,
@@ -307,6 +324,7 @@ impl Run<'_> {
                     .fetch_add(u64::from(blocks % 60), Ordering::Relaxed);
             }
             Step::Noise(bytes) => self.send(bytes),
+            Step::Charge { gateway, pixels } => self.charge(gateway, pixels),
         }
     }
 
@@ -383,10 +401,46 @@ impl Run<'_> {
         }
     }
 
+    fn charge(&mut self, gateway: u8, pixels: u16) {
+        if self.charges >= PAYMENTS_MAX {
+            return;
+        }
+        let gateway = usize::from(gateway) % GATEWAYS;
+        let charge = Charge {
+            sender: self.gateways[gateway].key.address(),
+            account: name(),
+            pixels: u64::from(pixels),
+        };
+        let tell = self.told.0.clone();
+        let reply = ChargeReply::new(move |charged| {
+            let _ = tell.send((gateway, pixels, charged));
+        });
+        self.charges += 1;
+        self.charges_open += 1;
+        self.world.drive.charge(charge, reply);
+    }
+
+    fn take_charges(&mut self) {
+        while let Ok((gateway, pixels, charged)) = self.told.1.try_recv() {
+            self.charges_open = self.charges_open.checked_sub(1).expect("answered twice");
+            let gateway = &mut self.gateways[gateway];
+            match charged {
+                Ok(account) => {
+                    gateway.taken += u128::from(pixels);
+                    assert_eq!(account.pixels, gateway.taken, "charges come in order");
+                }
+                Err(NotCharged::NoAccount) => assert_eq!(gateway.taken, 0, "there was one"),
+                Err(NotCharged::NotRecorded) => self.not_charged = true,
+                Err(NotCharged::Busy) => panic!("there is room"),
+            }
+        }
+    }
+
     /// Waits until all that was sent is answered, and writes what the lane wants written.
     fn settle(&mut self) {
         let until = Instant::now() + PATIENCE;
-        while self.sent.iter().any(|(_, is_answered)| !is_answered) {
+        while self.charges_open > 0 || self.sent.iter().any(|(_, is_answered)| !is_answered) {
+            self.take_charges();
             let (failing, batches, has_failed) =
                 (self.failing, &mut self.batches, &mut self.has_failed);
             self.world.write(|| {
@@ -418,7 +472,7 @@ impl Run<'_> {
 
     fn judge(&mut self) {
         let is_refused = |(_, why): &(u64, Refusal)| *why == Refusal::NotRecorded;
-        if self.refusals.iter().any(is_refused) {
+        if self.not_charged || self.refusals.iter().any(is_refused) {
             assert!(
                 self.has_failed || self.world.may_be_deaf,
                 "the disk took all"
@@ -436,6 +490,8 @@ impl Run<'_> {
                 (0..tickets).for_each(|_| credit += gateway.value);
                 credit.parts()
             };
+            let taken = account.map_or(0, |account| account.pixels);
+            assert_eq!(taken, gateway.taken, "answers and record differ");
             assert!(
                 recorded.parts() <= worth(gateway.signed),
                 "more than was signed"
@@ -480,6 +536,10 @@ fuzz_target!(|script: Script| {
         gateways,
         made: Vec::new(),
         sent: Vec::new(),
+        charges_open: 0,
+        charges: 0,
+        not_charged: false,
+        told: mpsc::channel(),
         refusals: Vec::new(),
         batches: 0,
         failing: script.failing,

@@ -26,7 +26,8 @@ pub enum NotCharged {
     NoAccount,
     /// Too many wait already.
     Busy,
-    /// The disk does not take it, so it did not happen. It may be tried again.
+    /// The disk does not take it, so it did not happen. It may be tried again. Only of a node that is stopping is it not known: the disk
+    /// may take it yet.
     NotRecorded,
 }
 

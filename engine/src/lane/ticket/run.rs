@@ -328,6 +328,8 @@ impl Lane {
 
     /// The disk does not take what is sent to it. What is on its way did not happen, and what waits will not.
     fn stop_recording(&mut self) {
+        // Of what came before it is all that the disk has said is there, and that did happen.
+        self.land();
         self.is_recording = false;
         self.board.failed();
         for flight in std::mem::take(&mut self.flights) {

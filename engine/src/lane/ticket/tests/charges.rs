@@ -236,6 +236,35 @@ fn what_was_not_recorded_was_not_charged_and_may_be_again() {
 }
 
 #[test]
+fn what_was_recorded_just_before_the_disk_failed_is_said_to_be() {
+    let (mut world, mut disk) = (World::new(eager()), empty());
+    let mut gateway = world.gateway(1);
+    let sender = gateway.key.address();
+    world.pay(gateway.payment(2), 1, 1);
+    world.write(&mut disk);
+    world.answer();
+    let made = world.charge(sender, 10);
+    let first = world.batch();
+    let (lost, second) = (world.charge(sender, 20), world.batch());
+    first
+        .entry
+        .ops()
+        .for_each(|op| disk.apply(&op.unwrap()).unwrap());
+    // The lane hears of both at once.
+    world.journal.say(Done::Written {
+        epoch: first.epoch,
+        number: first.number,
+        buffer: first.entry.into_bytes(),
+    });
+    world.fail(&second);
+    is_exact(&disk, &told(&made).unwrap(), 2, 10);
+    assert_eq!(told(&lost), Err(NotCharged::NotRecorded));
+    world.resume(1, &disk);
+    is_exact(&disk, &told(&world.charge(sender, 0)).unwrap(), 2, 10);
+    world.stop();
+}
+
+#[test]
 fn a_restart_finds_the_account_as_it_was() {
     let (mut world, mut disk) = (World::new(eager()), empty());
     let mut gateway = world.gateway(1);
