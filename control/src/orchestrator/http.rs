@@ -162,6 +162,7 @@ fn describe(manifest_id: &str, view: &View) -> Value {
             "decode_errors": stats.decode_errors,
             "audio_packets": stats.audio_packets,
             "damaged_packets": stats.damaged_packets,
+            "segments_in": stats.segments_in,
             "bytes_in": stats.bytes_in,
             "bytes_out": stats.bytes_out,
             "last_input_ms": stats.last_input_ms,

@@ -71,6 +71,8 @@ pub enum EndCause {
 /// Totals of one session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionStats {
+    /// Input segments that have begun: their first byte was seen.
+    pub segments_in: u64,
     /// Video frames found in the input.
     pub frames_in: u64,
     /// Video frames published.

@@ -326,6 +326,7 @@ impl Session {
             self.picture_at = self.input_at;
             self.read_before = self.read_at;
         }
+        self.stats.totals.segments_in = self.input.begun();
         self.stats.totals.bytes_in += payload.span.len() as u64;
         self.stats.totals.last_input_ms = unix_ms();
         self.demux.push(&payload.span);

@@ -35,6 +35,7 @@ pub(crate) struct Tail {
     current: Option<Current>,
     waiter: Waiter,
     ticket: Option<u32>,
+    begun: u64,
 }
 
 struct Current {
@@ -66,7 +67,13 @@ impl Tail {
             current: None,
             waiter,
             ticket: None,
+            begun: 0,
         }
+    }
+
+    /// Segments of which it has found payload.
+    pub(crate) const fn begun(&self) -> u64 {
+        self.begun
     }
 
     /// The next thing that happened.
@@ -81,6 +88,7 @@ impl Tail {
         };
         let mut segment = current.segment.borrow_mut();
         if let Some(payload) = segment.spans().get(current.span) {
+            self.begun += u64::from(current.span == 0);
             current.span += 1;
             return Found::Span(payload.clone());
         }

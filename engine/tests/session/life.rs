@@ -84,6 +84,42 @@ fn a_filter_changes_between_two_frames() {
 }
 
 #[test]
+fn segments_are_counted_when_they_begin() {
+    let world = World::shared();
+    let clip = Clip::mill(6);
+    let mut live = Live::open(world, EDGES);
+    let counted = |id: &str, wanted: u64| {
+        let found = world.reports.find(PATIENCE, |report| match report {
+            Report::Progress { manifest_id, stats } if manifest_id == id => {
+                assert!(stats.segments_in <= wanted, "none is counted twice");
+                (stats.segments_in == wanted).then_some(())
+            }
+            _ => None,
+        });
+        assert!(found.is_some(), "{wanted} segments are counted");
+    };
+    // A publisher that has asked for a segment has not begun it.
+    let mut first = live.segment();
+    std::thread::sleep(ms(1_200));
+    counted(&live.id, 0);
+    let frames = clip.segments();
+    assert_eq!(frames.len(), 3);
+    first.chunk(clip.frame(0));
+    counted(&live.id, 1);
+    frames[0]
+        .clone()
+        .skip(1)
+        .for_each(|n| first.chunk(clip.frame(n)));
+    first.finish().head.is(200);
+    for frames in &frames[1..] {
+        live.publish(frames.clone().map(|n| clip.frame(n)));
+    }
+    let ended = live.end_settled();
+    let stats = &ended.stats;
+    assert_eq!((stats.segments_in, stats.frames_in), (3, 180));
+}
+
+#[test]
 fn a_control_message_is_reported_byte_for_byte() {
     let world = World::shared();
     let live = Live::open(world, EDGES);
