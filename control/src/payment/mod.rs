@@ -10,7 +10,9 @@ pub mod chain;
 pub mod keystore;
 pub mod ledger;
 pub mod offers;
+pub mod prices;
 
 pub use chain::ClockChain;
 pub use ledger::{Ledger, Writer};
 pub use offers::Offers;
+pub use prices::Prices;
