@@ -10,7 +10,10 @@
 //! | [`START`] | 500 `live start timed out`, and the session is closed |
 //! | [`MESSAGES_WAITING`], [`NOTES_WAITING`], [`PROGRESS_WAITING`] | the report is lost and counted; never the end of a session |
 //! | [`SESSION_MESSAGES`], [`SESSION_NOTES`] | the same, and the session says so on its events channel |
+//! | [`WEBHOOK_ASKING`], [`WEBHOOK`], [`WEBHOOK_BODY_BYTES`] | `authentication failed: …` |
+//! | [`WEBHOOK_KNOWN`] | whoever was asked about longest ago is asked about again |
 //!
+//! Memory held for the auth webhook, at most: 256 answers of 64 KiB, so 16 MiB.
 //! Memory held for control messages, at most: 32 in the common queue and 8 a session, 1 MiB each; 160 MiB with the
 //! default of 16 sessions, all of them under attack.
 
@@ -48,6 +51,17 @@ pub(super) const SILENCE: Duration = Duration::from_secs(30);
 pub(super) const CLOSE: Duration = Duration::from_secs(10);
 /// How long the last events stay readable before the events channel is deleted.
 pub(super) const GOODBYE: Duration = Duration::from_secs(1);
+
+/// How long the auth webhook may take: a gateway waits for its handshake while it does.
+pub(super) const WEBHOOK: Duration = Duration::from_secs(3);
+/// The longest answer of the auth webhook.
+pub(super) const WEBHOOK_BODY_BYTES: usize = 64 << 10;
+/// Senders that the auth webhook is asked about at once.
+pub(super) const WEBHOOK_ASKING: usize = 256;
+/// Senders that the auth webhook let in, and that are remembered.
+pub(super) const WEBHOOK_KNOWN: usize = 4_096;
+/// How long they are, as in go-livepeer.
+pub(super) const WEBHOOK_KNOWN_MS: u64 = 30 * 60 * 1_000;
 
 /// The gateway's rhythm: it gives up after 30 s without an event.
 pub(super) const STATUS_EVERY: Duration = Duration::from_secs(10);

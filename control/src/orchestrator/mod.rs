@@ -19,6 +19,7 @@
 //! - A session holds its place (`registry::Seat`) until its last channel is gone, and gives it back exactly once.
 //! - Nothing is spawned before `run`, and nothing that `run` spawned outlives the stop by more than its deadline.
 
+pub mod auth;
 mod bridge;
 mod commands;
 mod door;
