@@ -5,6 +5,7 @@
 //!
 //! - [`orchestrator`]: the live session API, the road of HTTP/2 into trickle, status, capacity, drain;
 //! - [`capability`]: what a node can do and what a job needs, for both ends;
+//! - [`gateway`]: the client of orchestrators, and how many of them are asked what they offer;
 //! - [`tls`]: the node's certificate and its TLS settings;
 //! - [`world`]: the only door to wall-clock time and chance.
 //!
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod capability;
+pub mod gateway;
 pub mod orchestrator;
 pub mod payment;
 pub mod printable;
