@@ -72,9 +72,10 @@ pub trait Control: Send + Sync {
     /// Gives the visitor back when the control plane has no room; the caller answers 503 and closes.
     fn visit(&self, visitor: Visitor) -> Result<(), Visitor>;
 
-    /// Appends the body of the answer to a payment that was credited whole: what the payer needs for the next one. Must not block.
-    fn receipt(&self, receipt: &Receipt, body: &mut Vec<u8>) {
-        let _ = (receipt, body);
+    /// Appends the body of the answer to a payment that was credited whole: what the payer needs for the next one. `auth_token` is the message
+    /// that came with it, empty when none did. Must not block.
+    fn receipt(&self, receipt: &Receipt, auth_token: &[u8], body: &mut Vec<u8>) {
+        let _ = (receipt, auth_token, body);
     }
 }
 

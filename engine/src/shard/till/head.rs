@@ -28,10 +28,8 @@ pub(super) enum Request {
 
 /// What is to be done about a payment.
 pub(super) enum Order {
-    /// It is to be checked.
+    /// It is to be checked. The auth token that came with it is put where the caller said.
     Pay(Received),
-    /// It pays nothing, and that is fine. The memory may be used again.
-    Nothing(Blank),
     /// It is answered with this.
     Bad(u16, String),
 }
@@ -42,8 +40,12 @@ pub(crate) fn is_payment(bytes: &[u8]) -> bool {
     bytes.len() >= line.len() && bytes.starts_with(line)
 }
 
-/// Reads a head; `None` until it is whole. `spare` gives memory for the payment.
-pub(super) fn parse(bytes: &[u8], spare: impl FnOnce() -> Blank) -> Option<Request> {
+/// Reads a head; `None` until it is whole. `spare` gives memory for the payment, `token` takes the auth token that comes with it.
+pub(super) fn parse(
+    bytes: &[u8],
+    spare: impl FnOnce() -> Blank,
+    token: &mut Vec<u8>,
+) -> Option<Request> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let mut head = httparse::Request::new(&mut fields);
     let head_bytes = match head.parse(bytes) {
@@ -84,22 +86,27 @@ pub(super) fn parse(bytes: &[u8], spare: impl FnOnce() -> Blank) -> Option<Reque
         Some(1) => !says("close"),
         _ => says("keep-alive"),
     };
-    Some(Request::Payment {
-        order: order(field("livepeer-payment"), field("livepeer-segment"), spare),
-        keep_alive,
-        head_bytes,
+    let fields = (field("livepeer-payment"), field("livepeer-segment"));
+    // What pays nothing asks for an offer, which is the control plane's to make.
+    Some(match order(fields, spare, token) {
+        Some(order) => Request::Payment {
+            order,
+            keep_alive,
+            head_bytes,
+        },
+        None => Request::Elsewhere,
     })
 }
 
 /// The length of a head that is the till's, and the payment that is to be checked, if it has one.
 pub(crate) fn read(bytes: &[u8]) -> Option<(usize, Option<Received>)> {
-    match parse(bytes, Blank::default)? {
+    match parse(bytes, Blank::default, &mut Vec::new())? {
         Request::Elsewhere | Request::Refused(..) => None,
         Request::Payment {
             order, head_bytes, ..
         } => match order {
             Order::Pay(payment) => Some((head_bytes, Some(payment))),
-            Order::Nothing(_) | Order::Bad(..) => Some((head_bytes, None)),
+            Order::Bad(..) => Some((head_bytes, None)),
         },
     }
 }
@@ -108,10 +115,15 @@ fn is_ours(head: &httparse::Request<'_, '_>) -> bool {
     head.method == Some("POST") && head.path == Some(PATH)
 }
 
-/// Of the two header fields.
-fn order(payment: Option<&[u8]>, purpose: Option<&[u8]>, spare: impl FnOnce() -> Blank) -> Order {
+/// Of the two header fields. `None` when they are well formed and pay nothing.
+fn order(
+    (payment, purpose): (Option<&[u8]>, Option<&[u8]>),
+    spare: impl FnOnce() -> Blank,
+    token: &mut Vec<u8>,
+) -> Option<Order> {
+    let bad = |status, text| Some(Order::Bad(status, text));
     let Some(payment) = payment else {
-        return Order::Bad(
+        return bad(
             402,
             "no Livepeer-Payment header: a payment in base64".to_owned(),
         );
@@ -120,21 +132,24 @@ fn order(payment: Option<&[u8]>, purpose: Option<&[u8]>, spare: impl FnOnce() ->
     let bytes = blank.bytes();
     bytes.clear();
     if let Err(error) = STANDARD.decode_vec(payment.trim_ascii(), bytes) {
-        return Order::Bad(402, format!("Livepeer-Payment is not base64: {error}"));
+        return bad(402, format!("Livepeer-Payment is not base64: {error}"));
     }
-    let (session, account) = match purpose_of(purpose) {
+    let (session, account) = match purpose_of(purpose, token) {
         Ok(both) => both,
-        Err(text) => return Order::Bad(403, text),
+        Err(text) => return bad(403, text),
     };
     match Received::parse(blank, session, account) {
-        Parsed::Payment(payment) => Order::Pay(payment),
-        Parsed::Nothing(blank) => Order::Nothing(blank),
-        Parsed::Refused(_, fault) => Order::Bad(fault.status(), fault.to_string()),
+        Parsed::Payment(payment) => Some(Order::Pay(payment)),
+        Parsed::Nothing(_) => None,
+        Parsed::Refused(_, fault) => bad(fault.status(), fault.to_string()),
     }
 }
 
 /// The session that parameters must have been offered for, and the account that is credited.
-fn purpose_of(header: Option<&[u8]>) -> Result<(SessionId, SessionId), String> {
+fn purpose_of(
+    header: Option<&[u8]>,
+    token: &mut Vec<u8>,
+) -> Result<(SessionId, SessionId), String> {
     let header = header.ok_or("no Livepeer-Segment header: what the payment is for, in base64")?;
     if header.len() > PURPOSE_BYTES_MAX {
         return Err("Livepeer-Segment is too long".to_owned());
@@ -144,6 +159,8 @@ fn purpose_of(header: Option<&[u8]>) -> Result<(SessionId, SessionId), String> {
         .map_err(|error| format!("Livepeer-Segment is not base64: {error}"))?;
     let purpose =
         Purpose::parse(&bytes).map_err(|how| format!("invalid segment credentials: {how}"))?;
+    token.clear();
+    token.extend_from_slice(purpose.auth_token);
     purpose.ids().map_err(|error| error.to_string())
 }
 
@@ -152,7 +169,7 @@ mod tests {
     use super::*;
 
     fn read(head: &str) -> Option<Request> {
-        parse(head.as_bytes(), Blank::default)
+        parse(head.as_bytes(), Blank::default, &mut Vec::new())
     }
 
     #[test]
@@ -175,6 +192,8 @@ mod tests {
             "GET /healthz HTTP/1.1\r\nHost",
             "POST /payment HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc",
             "POST /payment HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            // Well formed, and no ticket in it.
+            "POST /payment HTTP/1.1\r\nlivepeer-payment: EgA=\r\nLIVEPEER-SEGMENT: CgFh\r\n\r\n",
         ] {
             assert!(matches!(read(head), Some(Request::Elsewhere)), "{head}");
         }
@@ -235,11 +254,10 @@ mod tests {
                 _ => panic!("{fields}"),
             }
         }
-        let nothing = "POST /payment HTTP/1.1\r\nconnection: Close\r\nlivepeer-payment: EgA=\r\nLIVEPEER-SEGMENT: CgFh\r\n\r\n";
+        let closing = "POST /payment HTTP/1.1\r\nconnection: Close\r\n\r\n";
         assert!(matches!(
-            read(nothing),
+            read(closing),
             Some(Request::Payment {
-                order: Order::Nothing(_),
                 keep_alive: false,
                 ..
             })

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! A connection that asks for something else leaves through the door, as it would have without a till; so do payments with a body, and
-//! over HTTP/2. The answers are go-livepeer's: 200 when everything was credited; 402 for what is no payment; 403 for what is no purpose;
+//! over HTTP/2, and those that pay nothing: they ask for an offer. The answers are go-livepeer's: 200 when everything was credited; 402 for what is no payment; 403 for what is no purpose;
 //! 400 with the reason when any ticket was refused; and 503 where the same may be sent again.
 //!
 //! Invariants:
@@ -174,6 +174,7 @@ pub(super) async fn serve(shard: &Rc<Shard>, wire: Wire, inbox: Vec<u8>) {
         inbox,
         waiter,
         body: Vec::new(),
+        token: Vec::new(),
     };
     let elsewhere = loop {
         match counter.serve_one().await {
@@ -210,6 +211,8 @@ struct Counter<'a> {
     waiter: Waiter,
     source: u64,
     body: Vec<u8>,
+    /// The auth token that came with the payment under way.
+    token: Vec<u8>,
 }
 
 impl Counter<'_> {
@@ -236,11 +239,6 @@ impl Counter<'_> {
         };
         let answer = match order {
             Order::Pay(payment) => self.pay(payment).await,
-            Order::Nothing(blank) => {
-                self.till().keep(blank);
-                self.body.clear();
-                Answer::ok(std::mem::take(&mut self.body))
-            }
             Order::Bad(status, text) => Answer::text(status, text),
         };
         self.send(&answer, keep_alive).await?;
@@ -262,9 +260,16 @@ impl Counter<'_> {
         let began = self.shard.now();
         let (idle, head) = (ms(limits.keep_alive), ms(limits.head));
         loop {
-            let till = self.till();
-            let spare = || till.spare.borrow_mut().pop().unwrap_or_default();
-            match head::parse(&self.inbox, spare) {
+            let till = &self.shard.till;
+            let spare = || {
+                till.as_ref()
+                    .and_then(|till| till.spare.borrow_mut().pop())
+                    .unwrap_or_default()
+            };
+            let mut token = std::mem::take(&mut self.token);
+            let parsed = head::parse(&self.inbox, spare, &mut token);
+            self.token = token;
+            match parsed {
                 Some(request) => return Ok(Some(request)),
                 None if self.inbox.len() > HEAD_BYTES_MAX => {
                     return Ok(Some(Request::Refused(431, "Request header too large")));
@@ -321,7 +326,7 @@ impl Counter<'_> {
         }
         let mut body = std::mem::take(&mut self.body);
         body.clear();
-        self.shard.control.receipt(&receipt, &mut body);
+        self.shard.control.receipt(&receipt, &self.token, &mut body);
         Answer::ok(body)
     }
 

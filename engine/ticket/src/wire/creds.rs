@@ -17,6 +17,8 @@ pub struct Purpose<'a> {
     pub manifest_id: &'a [u8],
     /// The session that the sender was given, if it was given one.
     pub session_id: Option<&'a [u8]>,
+    /// The auth token as it came, which names that session; empty when there is none.
+    pub auth_token: &'a [u8],
 }
 
 impl<'a> Purpose<'a> {
@@ -43,6 +45,7 @@ impl<'a> Purpose<'a> {
                 }
             }
             purpose.session_id = Some(session_id);
+            purpose.auth_token = token;
         }
         Ok(purpose)
     }
@@ -88,7 +91,7 @@ mod tests {
         put_int64(&mut bytes, 2, 7);
         let bare = Purpose {
             manifest_id: b"movie",
-            session_id: None,
+            ..Purpose::default()
         };
         assert_eq!(Purpose::parse(&bytes), Ok(bare));
         put_message(&mut bytes, 8, |into| {
@@ -97,11 +100,15 @@ mod tests {
             put_int64(into, 3, 1_700_000_000);
         });
         put_int64(&mut bytes, 10, 1);
-        let whole = Purpose {
-            session_id: Some(b"deadbeef"),
-            ..bare
+        let whole = Purpose::parse(&bytes).unwrap();
+        assert_eq!(whole.session_id, Some(&b"deadbeef"[..]));
+        assert_eq!(whole.auth_token.len(), 34 + 10 + 6);
+        let token = Purpose {
+            session_id: None,
+            auth_token: &[],
+            ..whole
         };
-        assert_eq!(Purpose::parse(&bytes), Ok(whole));
+        assert_eq!(token, bare);
         assert_eq!(Purpose::parse(&[]), Ok(Purpose::default()));
         assert_eq!(
             Purpose::parse(&bytes[..bytes.len() - 3]),
