@@ -147,6 +147,12 @@ impl Webhook {
             .map_or(Err(Denied::Late), Clone::clone)
     }
 
+    /// The price of its own that a sender was let in with, for as long as that is remembered.
+    pub(super) fn price(&self, sender: &Address) -> Option<Price> {
+        let now_ms = self.world.unix_ms();
+        self.lock().known.find(sender, now_ms).flatten()
+    }
+
     /// Finds what is known, or waits with the others that want to know it.
     fn join(&self, sender: Address) -> Result<Joined<'_>, Denied> {
         let now_ms = self.world.unix_ms();

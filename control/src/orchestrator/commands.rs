@@ -8,7 +8,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use link::{Answer, Command, Refusal, Reply};
+use link::{Answer, Charge, ChargeReply, Command, NotCharged, Refusal, Reply};
+use ticket::book::Account;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -57,6 +58,28 @@ impl Commands {
     /// Hands over a payment.
     pub(super) fn pay(&self, payment: ticket::Received, source: u64, reply: link::PaymentReply) {
         self.0.pay(payment, source, reply);
+    }
+
+    /// Takes pixels from an account, and says how it stands then.
+    pub(super) fn begin_charge(
+        &self,
+        charge: Charge,
+    ) -> oneshot::Receiver<Result<Account, NotCharged>> {
+        let (tell, told) = oneshot::channel();
+        // Nobody may be left to hear it; it is taken all the same.
+        self.0.charge(
+            charge,
+            ChargeReply::new(move |outcome| drop(tell.send(outcome))),
+        );
+        told
+    }
+
+    /// The same, waited for.
+    pub(super) async fn charge(&self, charge: Charge) -> Result<Account, NotCharged> {
+        match tokio::time::timeout(limits::PAYMENT, self.begin_charge(charge)).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(NotCharged::NotRecorded),
+        }
     }
 
     /// A private stream on which the data plane speaks trickle.

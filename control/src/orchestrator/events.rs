@@ -89,6 +89,19 @@ pub(super) fn error(model_id: &str, message: &str, now_ms: u64) -> Value {
     )
 }
 
+/// What was owed is paid.
+pub(super) fn payment(model_id: &str, message: &str, now_ms: u64) -> Value {
+    wrap(
+        EVENTS,
+        json!({
+            "type": "payment",
+            "pipeline": model_id,
+            "message": bounded(message),
+            "timestamp": now_ms,
+        }),
+    )
+}
+
 /// New parameters are in force.
 pub(super) fn params_update(view: &View, ignored: &[String], now_ms: u64) -> Value {
     wrap(

@@ -5,6 +5,7 @@
 //! | POST `/live-video-to-video` | a live session, see `live.rs` |
 //! | GET `/live-video-to-video/{manifest_id}/status` | how it is doing, JSON |
 //! | POST `/payment`, POST `/refresh-payment` | tickets in, parameters out, see `payment.rs` |
+//! | POST `/net.Orchestrator/…` | gRPC, see `handshake.rs` |
 //! | GET `/healthz` | `{"status":"OK",…}`; 503 and `DRAINING` once the node drains |
 //! | any, under the trickle base | bridged to the data plane, see `bridge.rs` |
 //! | else | 404 |
@@ -24,11 +25,12 @@ use link::Stage;
 use serde_json::{Map, Value, json};
 
 use super::view::View;
-use super::{App, bridge, live, params, payment};
+use super::{App, bridge, handshake, live, params, payment};
 
 /// Every route.
-pub(super) fn router(app: App) -> Router {
+pub(super) fn router(app: App, handshake: handshake::Service) -> Router {
     Router::new()
+        .route_service("/net.Orchestrator/{method}", handshake)
         .route("/live-video-to-video", post(live::start))
         .route("/live-video-to-video/{manifest_id}/status", get(status))
         .route("/payment", post(payment::pay))
@@ -88,8 +90,12 @@ pub(super) fn json_answer(status: StatusCode, value: &Value) -> Response {
 }
 
 async fn elsewhere(State(app): State<App>, request: Request) -> Response {
-    match request.uri().path().starts_with(&*app.trickle_base) {
-        true => bridge::forward(&app.commands, request).await,
+    if request.uri().path().starts_with(&*app.trickle_base) {
+        return bridge::forward(&app.commands, request).await;
+    }
+    let content_type = request.headers().get(CONTENT_TYPE);
+    match content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        true => tonic::Status::unimplemented("this node has no such service").into_http(),
         false => text_error(StatusCode::NOT_FOUND, "404 page not found"),
     }
 }
@@ -153,6 +159,12 @@ fn describe(manifest_id: &str, view: &View) -> Value {
         "started_ms": view.started_ms,
         "params": params::to_json(&view.process),
         "last_error": view.last_error,
+        "payment": view.bill.as_ref().map(|bill| json!({
+            "sender": bill.sender,
+            "price": bill.price,
+            "charged_pixels": bill.charged_pixels,
+            "balance_wei": bill.balance_wei,
+        })),
         "fps_in": view.rates.fps_in,
         "fps_out": view.rates.fps_out,
         "stats": {

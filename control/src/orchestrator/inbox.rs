@@ -15,7 +15,7 @@ use link::{Receipt, Report, Visitor};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::Payments;
+use super::desk::Desk;
 use super::limits;
 use super::registry::Registry;
 
@@ -27,7 +27,7 @@ pub struct Inbox {
     ended: mpsc::Sender<Report>,
     visitors: mpsc::Sender<Visitor>,
     lost: Arc<AtomicU64>,
-    payments: Option<Payments>,
+    desk: Arc<Desk>,
 }
 
 /// The reading end.
@@ -41,7 +41,7 @@ pub(super) struct Outbox {
 /// Both ends, and the visitors' queue.
 pub(super) fn pair(
     sessions_max: usize,
-    payments: Option<Payments>,
+    desk: Arc<Desk>,
 ) -> (Inbox, Outbox, mpsc::Receiver<Visitor>, Arc<AtomicU64>) {
     let (messages_tx, messages) = mpsc::channel(limits::MESSAGES_WAITING);
     let (notes_tx, notes) = mpsc::channel(limits::NOTES_WAITING);
@@ -56,7 +56,7 @@ pub(super) fn pair(
         ended: ended_tx,
         visitors: visitors_tx,
         lost: Arc::clone(&lost),
-        payments,
+        desk,
     };
     (
         inbox,
@@ -91,10 +91,8 @@ impl link::Control for Inbox {
         }
     }
 
-    fn receipt(&self, receipt: &Receipt, body: &mut Vec<u8>) {
-        if let Some(payments) = &self.payments {
-            payments.offers.write_result(receipt, body);
-        }
+    fn receipt(&self, receipt: &Receipt, auth_token: &[u8], body: &mut Vec<u8>) {
+        self.desk.write_result(receipt, auth_token, body);
     }
 
     fn visit(&self, visitor: Visitor) -> Result<(), Visitor> {
@@ -127,6 +125,7 @@ impl Outbox {
 mod tests {
     use link::{Control, EndCause};
 
+    use super::super::desk;
     use super::*;
 
     fn ended(id: usize) -> Report {
@@ -139,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_everything_leaves_room_for_every_end() {
-        let (inbox, mut outbox, _visitors, lost) = pair(3, None);
+        let (inbox, mut outbox, _visitors, lost) = pair(3, desk::tests::bare(3));
         for _ in 0..5_000 {
             inbox.report(Report::Progress {
                 manifest_id: "0".into(),
@@ -167,7 +166,7 @@ mod tests {
 
     #[test]
     fn a_visitor_without_room_is_given_back() {
-        let (inbox, _outbox, visitors, _lost) = pair(1, None);
+        let (inbox, _outbox, visitors, _lost) = pair(1, desk::tests::bare(1));
         let visitor = || {
             let (near, _far) = std::os::unix::net::UnixStream::pair().unwrap();
             Visitor {

@@ -1,8 +1,8 @@
 //! `POST /live-video-to-video`: a gateway asks for a live session.
 //!
-//! The order of answers: 413 and 408 for the body, 400 for what it says, 503 `insufficient capacity` (the text that makes
-//! a gateway go elsewhere without holding a grudge), 500 for a data plane that fails, 200 with four URLs.
-//! `Authorization`, `Livepeer-Segment` and `Livepeer-Payment` are accepted and, off-chain, not needed.
+//! The order of answers: 413 and 408 for the body, 400 for what it says, 402, 403 and 400 for who pays (see `purchase.rs`), 503 `insufficient
+//! capacity` (the text that makes a gateway go elsewhere without holding a grudge), 500 for a data plane that fails, 400 for a payment that is
+//! refused, 200 with four URLs. Off-chain nobody need pay.
 //!
 //! Invariants:
 //! - Every request is answered within [`limits::START`].
@@ -23,6 +23,9 @@ use serde_json::{Map, Value, json};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
+use super::payment::{Bad, refused};
+use super::purchase::{self, Offer};
+
 use super::http::{json_answer, text_error};
 use super::session::{OpenError, Session};
 use super::view::View;
@@ -31,6 +34,7 @@ use crate::world::random_hex;
 
 /// What a gateway does on seeing this is to try another orchestrator.
 const NO_ROOM: &str = "insufficient capacity";
+const LATE: &str = "live start timed out";
 /// A correlation id is kept up to this many characters.
 const ID_CHARS: usize = 256;
 
@@ -45,13 +49,19 @@ pub(super) async fn start(State(app): State<App>, request: Request<Body>) -> Res
         Ok(wanted) => wanted,
         Err((status, text)) => return text_error(status, &text),
     };
-    match open(&app, wanted, deadline).await {
+    match open(&app, wanted, &parts.headers, deadline).await {
         Ok(answer) => json_answer(StatusCode::OK, &answer),
-        Err(OpenError::NoRoom) => text_error(StatusCode::SERVICE_UNAVAILABLE, NO_ROOM),
-        Err(OpenError::Late) => {
-            text_error(StatusCode::INTERNAL_SERVER_ERROR, "live start timed out")
+        Err((status, text)) => refused(status, &text),
+    }
+}
+
+impl From<OpenError> for Bad {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NoRoom => (503, NO_ROOM.to_owned()),
+            OpenError::Late => (500, LATE.to_owned()),
+            OpenError::Failed(why) => (500, why),
         }
-        Err(OpenError::Failed(why)) => text_error(StatusCode::INTERNAL_SERVER_ERROR, &why),
     }
 }
 
@@ -65,7 +75,12 @@ struct Wanted {
     gateway_request_id: String,
 }
 
-async fn open(app: &App, wanted: Wanted, deadline: Instant) -> Result<Value, OpenError> {
+async fn open(
+    app: &App,
+    wanted: Wanted,
+    headers: &HeaderMap,
+    deadline: Instant,
+) -> Result<Value, Bad> {
     let id =
         |error: io::Error| OpenError::Failed(format!("no randomness for a manifest id: {error}"));
     let manifest_id = random_hex::<16>(&*app.world).map_err(id)?;
@@ -73,6 +88,7 @@ async fn open(app: &App, wanted: Wanted, deadline: Instant) -> Result<Value, Ope
         true => Some(random_hex::<16>(&*app.world).map_err(id)?),
         false => None,
     };
+    let offer = purchase::read(app, headers, &manifest_id, &wanted.model_id)?;
     let mut view = View::new(wanted.model_id, wanted.process, app.world.unix_ms());
     view.stream_id = wanted.stream_id;
     view.gateway_request_id = wanted.gateway_request_id;
@@ -88,6 +104,8 @@ async fn open(app: &App, wanted: Wanted, deadline: Instant) -> Result<Value, Ope
         .registry
         .admit(&manifest_id, view_rx)
         .map_err(|_| OpenError::NoRoom)?;
+    // Dropped without a word, which every error below does, it ends the session.
+    let (payer_tx, payer) = oneshot::channel();
     let session = Session {
         seat,
         mail,
@@ -97,12 +115,25 @@ async fn open(app: &App, wanted: Wanted, deadline: Instant) -> Result<Value, Ope
         owner_token: owner_token.clone(),
         models: Arc::clone(&app.models),
         ignored: wanted.ignored,
+        payer,
+        rules: app.rules,
+        desk: Arc::clone(&app.desk),
     };
     let (opened_tx, opened) = oneshot::channel();
     app.spawn_until_stop(session.run(deadline, opened_tx));
     opened
         .await
         .map_err(|_| OpenError::Failed("the session's task is gone".to_owned()))??;
+    let payer = match offer {
+        Offer::Free => None,
+        Offer::Paid(paid) => {
+            let bought = timeout_at(deadline, purchase::buy(app, *paid)).await;
+            Some(bought.map_err(|_| OpenError::Late)??)
+        }
+    };
+    if payer_tx.send(payer).is_err() {
+        return Err(OpenError::Failed("the session's task is gone".to_owned()).into());
+    }
 
     let key = owner_token
         .map(|token| format!("~{token}"))
@@ -110,7 +141,7 @@ async fn open(app: &App, wanted: Wanted, deadline: Instant) -> Result<Value, Ope
     let url = |suffix: &str| {
         format!(
             "{}{}{manifest_id}{suffix}{key}",
-            app.service_url, app.trickle_base
+            app.trickle_url, app.trickle_base
         )
     };
     Ok(json!({

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! ```text
-//!   data plane ── Inbox ─┬─ visitors ─► door ─► http ─┬─► live ──► session (a task each) ─┐
-//!                        │                            └─► bridge ─► a private stream ─────┼─► data plane
-//!                        └─ reports ──► registry ─────────────────► session ──────────────┘
+//!   data plane ── Inbox ─┬─ visitors ─► door ─► http ─┬─► handshake ─► desk
+//!                        │                            ├─► live, purchase ─► session, bill (a task each) ─┐
+//!                        │                            └─► bridge ─► a private stream ────────────────────┼─► data plane
+//!                        └─ reports ──► registry ─────────────────────► session ─────────────────────────┘
 //! ```
 //!
 //! Invariants:
@@ -20,16 +21,20 @@
 //! - Nothing is spawned before `run`, and nothing that `run` spawned outlives the stop by more than its deadline.
 
 pub mod auth;
+mod bill;
 mod bridge;
 mod commands;
+mod desk;
 mod door;
 mod events;
+mod handshake;
 mod http;
 mod inbox;
 mod limits;
 mod live;
 mod params;
 mod payment;
+mod purchase;
 mod registry;
 mod session;
 mod state;
@@ -45,11 +50,16 @@ use link::Visitor;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use self::auth::Webhook;
 use self::commands::Commands;
+use self::desk::{Desk, Setup};
 use self::door::Door;
+use self::handshake::Handshake;
 use self::inbox::Outbox;
 use self::registry::Registry;
-use crate::payment::{Ledger, Offers};
+use crate::payment::tab::Rules;
+use crate::payment::token::Tokens;
+use crate::payment::{Identity, Ledger, Offers};
 use crate::world::World;
 
 pub use self::inbox::Inbox;
@@ -71,7 +81,37 @@ pub struct Config {
     pub models: Vec<String>,
     /// What payments need; `None` where none are taken. The engine has then to be started with tickets as well.
     pub payments: Option<Payments>,
+    /// How sessions that are paid for are charged.
+    pub rules: Rules,
+    /// Who the node is to gateways.
+    pub identity: Arc<Identity>,
+    /// What auth tokens are made with: 32 bytes that nobody else has, and that a restart does not change.
+    pub token_key: [u8; 32],
+    /// What the node says its version is: a go-livepeer version whose wire it speaks.
+    pub version: String,
+    /// Further orchestrators that gateways are told of, as URLs.
+    pub nodes: Vec<String>,
+    /// The devices that models run on, for those who ask.
+    pub gpus: Vec<Gpu>,
+    /// Who is asked whether a gateway may come in.
+    pub webhook: Option<Arc<Webhook>>,
 }
+
+/// A device that models run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gpu {
+    /// Its UUID.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Compute capability.
+    pub compute: (u32, u32),
+    /// Free and in all, in bytes.
+    pub memory_bytes: (u64, u64),
+}
+
+/// The version of go-livepeer whose wire is spoken.
+pub const SPEAKS: &str = "0.9.1";
 
 /// What payments need.
 #[derive(Debug, Clone)]
@@ -92,14 +132,33 @@ impl Default for Config {
             keep_alive: Duration::from_secs(600),
             models: Vec::new(),
             payments: None,
+            rules: Rules::default(),
+            identity: Arc::new(Identity::nobody()),
+            token_key: [0; 32],
+            version: SPEAKS.to_owned(),
+            nodes: Vec::new(),
+            gpus: Vec::new(),
+            webhook: None,
         }
     }
 }
 
 /// Prepares an orchestrator: the inbox is for the engine, the rest waits for it.
 pub fn new(config: Config, world: Arc<dyn World>) -> (Inbox, Orchestrator) {
-    let (inbox, outbox, visitors, lost) = inbox::pair(config.sessions, config.payments.clone());
     let registry = Registry::new(config.sessions);
+    let models = params::every_model(&config.models);
+    let setup = Setup {
+        identity: Arc::clone(&config.identity),
+        tokens: Tokens::new(&config.token_key),
+        payments: config.payments.clone(),
+        webhook: config.webhook.clone(),
+        hardware: desk::hardware(&models, &config.gpus),
+        models,
+        version: config.version.clone(),
+        nodes: config.nodes.clone(),
+    };
+    let desk = Arc::new(Desk::new(setup, Arc::clone(&registry), Arc::clone(&world)));
+    let (inbox, outbox, visitors, lost) = inbox::pair(config.sessions, Arc::clone(&desk));
     let phase = watch::Sender::new(Phase::Running);
     let handle = Handle {
         registry: Arc::clone(&registry),
@@ -111,6 +170,7 @@ pub fn new(config: Config, world: Arc<dyn World>) -> (Inbox, Orchestrator) {
         Orchestrator {
             config,
             world,
+            desk,
             registry,
             outbox,
             visitors,
@@ -123,6 +183,7 @@ pub fn new(config: Config, world: Arc<dyn World>) -> (Inbox, Orchestrator) {
 pub struct Orchestrator {
     config: Config,
     world: Arc<dyn World>,
+    desk: Arc<Desk>,
     registry: Arc<Registry>,
     outbox: Outbox,
     visitors: mpsc::Receiver<Visitor>,
@@ -137,28 +198,26 @@ impl Orchestrator {
 
     /// Serves until [`Handle::stop`], and then for as long as that allows. Dropping it cuts everything at once.
     ///
-    /// `service_url` is what peers reach this node by, scheme, host and port and nothing behind it.
-    pub async fn run(self, engine: Arc<dyn link::Engine>, service_url: String) {
-        if let Some(payments) = &self.config.payments {
-            payments
-                .offers
-                .reached_at(service_url.trim_end_matches('/'));
-        }
+    /// `urls` say what peers reach this node by, scheme, host and port and nothing behind it.
+    pub async fn run(self, engine: Arc<dyn link::Engine>, urls: Urls) {
+        self.desk.reached_at(urls.service.trim_end_matches('/'));
         let phase = self.handle.phase.subscribe();
+        let handshake = Handshake::service(Arc::clone(&self.desk), Arc::clone(&self.registry));
         let app = App {
             registry: Arc::clone(&self.registry),
             commands: Commands::new(engine),
             world: self.world,
-            service_url: service_url.trim_end_matches('/').into(),
+            desk: Arc::clone(&self.desk),
+            trickle_url: urls.trickle.trim_end_matches('/').into(),
             trickle_base: self.config.trickle_base.into(),
             owner_tokens: self.config.owner_tokens,
             models: self.config.models.into(),
-            payments: self.config.payments,
+            rules: self.config.rules,
             phase: phase.clone(),
         };
         let door = Door {
             trickle_base: Arc::clone(&app.trickle_base),
-            router: http::router(app),
+            router: http::router(app, handshake),
             visitors_max: self.config.visitors,
             keep_alive: self.config.keep_alive,
             phase,
@@ -168,6 +227,26 @@ impl Orchestrator {
         tokio::select! {
             () = door.open(self.visitors) => {}
             () = self.outbox.dispatch(self.registry) => tracing::debug!("the data plane let go of its inbox"),
+            () = self.desk.keep_looking() => {}
+        }
+    }
+}
+
+/// What peers reach a node by: scheme, host and port.
+#[derive(Debug, Clone)]
+pub struct Urls {
+    /// For the handshake and everything else.
+    pub service: String,
+    /// For channels; usually the same.
+    pub trickle: String,
+}
+
+impl From<String> for Urls {
+    /// One for both.
+    fn from(url: String) -> Self {
+        Self {
+            service: url.clone(),
+            trickle: url,
         }
     }
 }
@@ -230,11 +309,12 @@ struct App {
     registry: Arc<Registry>,
     commands: Commands,
     world: Arc<dyn World>,
-    service_url: Arc<str>,
+    desk: Arc<Desk>,
+    trickle_url: Arc<str>,
     trickle_base: Arc<str>,
     owner_tokens: bool,
     models: Arc<[String]>,
-    payments: Option<Payments>,
+    rules: Rules,
     phase: watch::Receiver<Phase>,
 }
 

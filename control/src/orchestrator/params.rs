@@ -30,6 +30,8 @@ pub(super) const FILTERS: [&str; 6] = [
 ];
 
 const PREFIX: &str = "builtin/";
+/// What stock gateways ask for by default.
+const NOOP: &str = "noop";
 /// At most this many ignored keys are named.
 const IGNORED_MAX: usize = 16;
 /// A key is named up to this many characters.
@@ -65,11 +67,18 @@ pub(super) fn model(id: &str, models: &[String]) -> Result<Process, String> {
         )
     };
     match id {
-        "" | "noop" => Ok(Process::Filter(Filter::Passthrough)),
+        "" | NOOP => Ok(Process::Filter(Filter::Passthrough)),
         id => offered_model(id, models)
             .or_else(|| id.strip_prefix(PREFIX).and_then(built_in))
             .ok_or_else(unknown),
     }
+}
+
+/// Every id that [`model`] knows: `noop`, the built-in filters, and the models that are offered.
+pub(super) fn every_model(models: &[String]) -> Vec<String> {
+    let built_in = FILTERS.iter().map(|name| format!("{PREFIX}{name}"));
+    let noop = std::iter::once(NOOP.to_owned());
+    noop.chain(built_in).chain(models.iter().cloned()).collect()
 }
 
 /// The model id of a process.

@@ -5,6 +5,7 @@
 //! - `deliver` never waits: what a session has no room for is lost, counted, and told to it.
 //! - The end of a session is never lost: it travels in a slot of its own.
 
+use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::collections::hash_map;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -178,6 +179,24 @@ impl Registry {
     /// From now on nobody is admitted.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        // Whoever watches the places looks again: none is free any more.
+        self.count.send_modify(|_| {});
+    }
+
+    /// Whether somebody would be admitted now.
+    pub(super) fn has_room(&self) -> bool {
+        !self.draining() && *self.count.borrow() < self.sessions_max
+    }
+
+    /// How many sessions each model has that was asked for.
+    pub(super) fn by_model(&self) -> BTreeMap<String, u32> {
+        let mut by_model = BTreeMap::new();
+        for entry in self.lock().values() {
+            *by_model
+                .entry(entry.view.borrow().model_id.clone())
+                .or_default() += 1;
+        }
+        by_model
     }
 
     pub(super) fn draining(&self) -> bool {

@@ -1,10 +1,10 @@
 //! One live session as the control plane sees it: a task that opens it, speaks for it, and buries it.
 //!
 //! ```text
-//!            OpenSession                 SessionEnded             1 s
-//!   opening ─────────────► live ───────────────────► farewell ─────────► events channel deleted, seat given back
-//!      │ refused, late       │ silent, abandoned         ▲
-//!      ▼                     └── CloseSession ── 10 s ───┘
+//!            OpenSession            paid          SessionEnded             1 s
+//!   opening ─────────────► awaiting ─────► live ─────────────► farewell ─────────► events channel deleted, seat given back
+//!      │ refused, late         │ not paid     │ silent, abandoned, unpaid  ▲
+//!      ▼                       └──────────────┴── CloseSession ── 10 s ────┘
 //!    seat given back
 //! ```
 //!
@@ -16,18 +16,23 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use link::{Answer, Command, EndCause, OpenSession, Refusal, SessionStats};
+use link::{Answer, Command, EndCause, OpenSession, Process, Refusal, SessionStats};
+use ticket::{Address, Price};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+use super::bill::{Bill, News};
 use super::commands::{Commands, Outcome};
+use super::desk::Desk;
 use super::events::{self, Trace};
 use super::limits;
 use super::params;
+use super::purchase::{Payer, is_less};
 use super::registry::{End, Mail, Note, Seat};
 use super::state::{self, Meter};
 use super::view::View;
 use super::voice::Voice;
+use crate::payment::tab::Rules;
 use crate::world::World;
 
 /// Why a session was not opened.
@@ -53,6 +58,12 @@ pub(super) struct Session {
     pub(super) models: Arc<[String]>,
     /// Keys of the start parameters that mean nothing to the model.
     pub(super) ignored: Vec<String>,
+    /// Hears who pays, if anybody has to; the session ends when that is never said.
+    pub(super) payer: oneshot::Receiver<Option<Payer>>,
+    /// How it is charged.
+    pub(super) rules: Rules,
+    /// Knows what other models cost.
+    pub(super) desk: Arc<Desk>,
 }
 
 impl Session {
@@ -81,10 +92,15 @@ impl Session {
             heard: Instant::now(),
             lost_told: 0,
             models: self.models,
+            desk: self.desk,
+            payer: None,
+            bill: None,
+            unpaid: None,
         };
         if !live.open(self.owner_token, deadline, opened).await {
             return;
         }
+        live.await_payer(self.payer, self.rules).await;
         let (cause, stats) = live.live(&self.ignored).await;
         live.farewell(&cause, stats).await;
         drop(self.seat);
@@ -105,6 +121,12 @@ struct Live {
     heard: Instant,
     lost_told: u64,
     models: Arc<[String]>,
+    desk: Arc<Desk>,
+    payer: Option<Payer>,
+    /// What it is charged; `None` when it is free.
+    bill: Option<Bill>,
+    /// That it ends because it was not paid, and by how much.
+    unpaid: Option<String>,
 }
 
 impl Live {
@@ -162,6 +184,21 @@ impl Live {
         false
     }
 
+    /// Waits until it is known who pays. Whoever is to say so has a deadline, and a request that is given up says it by going away.
+    async fn await_payer(&mut self, payer: oneshot::Receiver<Option<Payer>>, rules: Rules) {
+        if self.closing.is_some() {
+            return;
+        }
+        match payer.await {
+            Ok(payer) => {
+                self.payer = payer;
+                self.bill = payer.map(|payer| Bill::new(payer, rules, self.commands.clone()));
+                self.show_bill();
+            }
+            Err(_) => self.close().await,
+        }
+    }
+
     async fn live(&mut self, ignored: &[String]) -> End {
         if self.closing.is_none() {
             self.voice.trace(Trace::Request, None).await;
@@ -179,11 +216,15 @@ impl Live {
                 // The table keeps the sending ends as long as this task keeps its seat.
                 Some(note) = self.mail.notes.recv() => self.noted(note).await,
                 Ok(()) = self.mail.progress.changed() => self.progressed().await,
+                news = news(&mut self.bill), if self.bill.is_some() => self.billed(news).await,
                 end = &mut self.mail.ended => {
                     return end.unwrap_or_else(|_| self.lost_end("the session was forgotten"));
                 }
                 _ = second.tick() => {
                     self.look().await;
+                    if let Some(bill) = &mut self.bill && self.closing.is_none() {
+                        bill.look();
+                    }
                     let now = Instant::now();
                     if now >= status_due {
                         status_due = now + limits::STATUS_EVERY;
@@ -215,7 +256,13 @@ impl Live {
             "session ended"
         );
         let now_ms = self.world.unix_ms();
-        if let EndCause::BadInput(why) | EndCause::Failed(why) = cause {
+        if let Some(bill) = &mut self.bill {
+            bill.close(&stats).await;
+            self.show_bill();
+        }
+        if let Some(why) = self.unpaid.take() {
+            self.voice.last_words(&why).await;
+        } else if let EndCause::BadInput(why) | EndCause::Failed(why) = cause {
             self.voice.last_words(why).await;
         }
         self.view.send_modify(|view| {
@@ -263,10 +310,45 @@ impl Live {
             return;
         };
         self.meter.note(self.world.unix_ms(), &stats);
+        if let Some(bill) = &mut self.bill {
+            bill.saw(&stats);
+            if self.closing.is_none() {
+                bill.look();
+            }
+        }
         let rates = self.meter.rates();
         self.view
             .send_modify(|view| (view.stats, view.rates) = (stats, rates));
         self.look().await;
+    }
+
+    /// A charge came to something.
+    async fn billed(&mut self, news: News) {
+        self.show_bill();
+        match news {
+            News::None => {}
+            News::Overdue(why) => {
+                tracing::info!(manifest_id = self.manifest_id, why);
+                self.voice.last_words(&why).await;
+            }
+            News::Settled(how) => {
+                tracing::info!(manifest_id = self.manifest_id, how);
+                self.voice.settled(&how).await;
+            }
+            News::Over(why) => {
+                tracing::info!(manifest_id = self.manifest_id, why, "a session ends unpaid");
+                if self.closing.is_none() {
+                    self.voice.last_words(&why).await;
+                    self.unpaid = Some(why);
+                    self.close().await;
+                }
+            }
+        }
+    }
+
+    fn show_bill(&self) {
+        let bill = self.bill.as_ref().map(Bill::view);
+        self.view.send_modify(|view| view.bill = bill);
     }
 
     /// Looks at the state, and says so when it is another.
@@ -300,6 +382,9 @@ impl Live {
             Ok(params::Message::Update(update)) => update,
             Err(why) => return self.voice.trouble(&why).await,
         };
+        if let Err(why) = self.may_do(&update.process) {
+            return self.voice.trouble(&why).await;
+        }
         if update.process != current {
             let command = Command::SetProcess {
                 manifest_id: self.manifest_id.clone(),
@@ -331,6 +416,22 @@ impl Live {
         self.voice.params(&update.ignored).await;
     }
 
+    /// Whether what is paid is enough for that: nobody begins with a cheap model and goes on with a dear one.
+    fn may_do(&self, process: &Process) -> Result<(), String> {
+        let (sender, paid) = match &self.payer {
+            Some(payer) => (payer.sender, payer.price),
+            None => (Address::ZERO, Price::FREE),
+        };
+        let model_id = params::model_id(process);
+        let least = self.desk.least(&sender, &model_id);
+        match is_less(&paid, &least) {
+            true => Err(format!(
+                "{model_id} costs {least} wei a pixel, and this session is paid for at {paid}: start another for it"
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Asks for the end. What follows is a `SessionEnded`, or the closing deadline.
     async fn close(&mut self) {
         self.closing = Some(Instant::now() + limits::CLOSE);
@@ -353,5 +454,13 @@ impl Live {
             EndCause::Failed(why.to_owned()),
             self.view.borrow().stats.clone(),
         )
+    }
+}
+
+/// What a bill has to say; for ever nothing without one.
+async fn news(bill: &mut Option<Bill>) -> News {
+    match bill {
+        Some(bill) => bill.news().await,
+        None => std::future::pending().await,
     }
 }

@@ -22,6 +22,19 @@ pub(super) struct View {
     pub(super) last_error: Option<String>,
     /// 0 while there was none.
     pub(super) last_error_ms: u64,
+    /// What it has cost, when it is paid for.
+    pub(super) bill: Option<BillView>,
+}
+
+/// How a session's bill stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BillView {
+    pub(super) sender: String,
+    /// Wei for pixels.
+    pub(super) price: String,
+    pub(super) charged_pixels: u64,
+    /// Whole wei, rounded down; `None` before the first charge.
+    pub(super) balance_wei: Option<String>,
 }
 
 impl View {
@@ -39,6 +52,7 @@ impl View {
             params_since_ms: 0,
             last_error: None,
             last_error_ms: 0,
+            bill: None,
         }
     }
 }

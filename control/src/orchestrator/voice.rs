@@ -90,6 +90,12 @@ impl Voice {
         self.say(event).await;
     }
 
+    /// What was owed is paid.
+    pub(super) async fn settled(&mut self, how: &str) {
+        let event = events::payment(&self.view.borrow().model_id, how, self.world.unix_ms());
+        self.say(event).await;
+    }
+
     /// The error that ended the session; it is told in any case.
     pub(super) async fn last_words(&mut self, message: &str) {
         self.error_told_ms = 0;

@@ -7,12 +7,16 @@
 //! ```
 
 pub mod chain;
+pub mod identity;
 pub mod keystore;
 pub mod ledger;
 pub mod offers;
 pub mod prices;
+pub mod tab;
+pub mod token;
 
 pub use chain::ClockChain;
+pub use identity::Identity;
 pub use ledger::{Ledger, Writer};
 pub use offers::Offers;
 pub use prices::Prices;

@@ -1,27 +1,30 @@
-//! What a gateway is told: ticket parameters, at our price, for its session.
+//! What a gateway is told to pay: a price, and ticket parameters at that price, for its session.
 //!
 //! An offer costs the chain nothing and leaves nothing behind: what it says comes back in the payment, and the MAC in it proves it ours.
 //! It is made on whichever thread answers, a shard's included, and never blocks.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use link::{Chain, Receipt};
-use ticket::amount::Wei;
+use link::Chain;
+use proto::net::{self, Capabilities};
+use ticket::amount::{MinBytes, Wei};
 use ticket::offer::{self, NoOffer, Policy};
-use ticket::wire::{PriceInfo, TicketParams, put_bytes, put_message};
+use ticket::wire::TicketParams;
 use ticket::{Address, Price, Secret, SessionId};
 
+use super::prices::{NoPrice, Overhead, Prices};
 use crate::world::World;
 
 /// See the module.
 pub struct Offers {
     policy: Policy,
-    price: Price,
+    prices: Prices,
+    /// Whether prices are raised by what redeeming costs.
+    auto_adjust: bool,
     secret: Secret,
     chain: Arc<dyn Chain>,
     world: Arc<dyn World>,
-    service_url: OnceLock<Box<str>>,
 }
 
 /// Why there is no offer.
@@ -29,6 +32,8 @@ pub struct Offers {
 pub enum Unoffered {
     /// See [`NoOffer`].
     No(NoOffer),
+    /// See [`NoPrice`].
+    NoPrice(NoPrice),
     /// Nothing is known of the sender's funds yet.
     SenderUnknown,
     /// The system gives no randomness.
@@ -41,7 +46,7 @@ impl Unoffered {
         match self {
             Self::No(NoOffer::Reserve) => 400,
             Self::No(NoOffer::NoRound) | Self::SenderUnknown => 503,
-            Self::NoChance => 500,
+            Self::NoChance | Self::NoPrice(_) => 500,
         }
     }
 }
@@ -50,6 +55,7 @@ impl fmt::Display for Unoffered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::No(why) => why.fmt(f),
+            Self::NoPrice(why) => why.fmt(f),
             Self::SenderUnknown => {
                 f.write_str("the sender's deposit and reserve are not known yet; ask again")
             }
@@ -60,41 +66,74 @@ impl fmt::Display for Unoffered {
 
 impl std::error::Error for Unoffered {}
 
-/// An offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offer {
-    /// What tickets are to be made under.
-    pub params: TicketParams,
-    /// The price that they are told to pay at.
-    pub price: Price,
-}
-
 impl Offers {
-    /// Offers of one recipient, at one price.
+    /// Offers of one recipient. With `auto_adjust`, prices are raised by what redeeming costs, as far as face values do not cover it.
     pub fn new(
         policy: Policy,
-        price: Price,
+        (prices, auto_adjust): (Prices, bool),
         secret: Secret,
         chain: Arc<dyn Chain>,
         world: Arc<dyn World>,
     ) -> Self {
         Self {
             policy,
-            price,
+            prices,
+            auto_adjust,
             secret,
             chain,
             world,
-            service_url: OnceLock::new(),
         }
     }
 
-    /// Says where this node is reached: scheme, host and port. The first word counts.
-    pub fn reached_at(&self, service_url: &str) {
-        let _said_before = self.service_url.set(service_url.into());
+    /// Who is paid.
+    pub const fn recipient(&self) -> Address {
+        self.policy.recipient
     }
 
-    /// An offer to a sender for a session. `price` is the account's, if it has one already; `pending` are the sender's winners that are
-    /// not settled, in wei.
+    /// What a ticket is worth, in wei.
+    pub const fn ticket_ev(&self) -> Wei {
+        self.policy.ticket_ev
+    }
+
+    /// What work costs, before anything is added.
+    pub const fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
+    /// What a sender is asked to pay for what it wants; `pending` are its winners that are not settled, in wei.
+    ///
+    /// # Errors
+    /// See [`Unoffered`].
+    pub fn price(
+        &self,
+        sender: &Address,
+        wanted: Option<&Capabilities>,
+        pending: Wei,
+    ) -> Result<Price, Unoffered> {
+        let plain = self
+            .prices
+            .price(sender, wanted, Overhead::Off)
+            .map_err(Unoffered::NoPrice)?;
+        if plain.is_free() || !self.auto_adjust {
+            return Ok(plain);
+        }
+        let gas_price = self.chain.head().gas_price;
+        let funds = self.chain.funds(sender).ok_or(Unoffered::SenderUnknown)?;
+        let float = funds
+            .max_float(pending)
+            .map_err(|_| Unoffered::No(NoOffer::Reserve))?;
+        let face_value_wei =
+            offer::face_value(&self.policy, gas_price, float).map_err(Unoffered::No)?;
+        let overhead = Overhead::On {
+            tx_cost_wei: Wei::from(self.policy.redeem_gas).saturating_mul(gas_price),
+            face_value_wei,
+        };
+        self.prices
+            .price(sender, wanted, overhead)
+            .map_err(Unoffered::NoPrice)
+    }
+
+    /// Parameters for a sender's tickets, for a session and at a price; `pending` as above.
     ///
     /// # Errors
     /// See [`Unoffered`].
@@ -102,10 +141,9 @@ impl Offers {
         &self,
         sender: Address,
         session: SessionId,
-        price: Option<Price>,
+        price: Price,
         pending: Wei,
-    ) -> Result<Offer, Unoffered> {
-        let price = price.unwrap_or(self.price);
+    ) -> Result<TicketParams, Unoffered> {
         let funds = self.chain.funds(&sender).ok_or(Unoffered::SenderUnknown)?;
         let mut seed = [0; 32];
         self.world
@@ -120,42 +158,7 @@ impl Offers {
             seed,
         )
         .map_err(Unoffered::No)?;
-        Ok(Offer {
-            params: self.secret.offer(&terms),
-            price,
-        })
-    }
-
-    /// Appends the answer to a payment, `PaymentResult`, with an offer for the next one. A sender for whom there is none just now gets
-    /// the price alone.
-    pub fn write_result(&self, receipt: &Receipt, body: &mut Vec<u8>) {
-        let offer = self.make(
-            receipt.sender,
-            receipt.session,
-            receipt.price,
-            receipt.pending,
-        );
-        let price = receipt.price.unwrap_or(self.price);
-        put_message(body, 16, |info| {
-            self.write_info(offer.ok().as_ref(), price, info)
-        });
-    }
-
-    /// Appends an `OrchestratorInfo`, as far as payments go: 1 transcoder, 2 ticket parameters, 3 price, 4 address.
-    pub fn write_info(&self, offer: Option<&Offer>, price: Price, into: &mut Vec<u8>) {
-        if let Some(url) = self.service_url.get() {
-            put_bytes(into, 1, url.as_bytes());
-        }
-        if let Some(offer) = offer {
-            put_message(into, 2, |into| offer.params.write(into));
-        }
-        let (price_per_unit, pixels_per_unit) = price.to_wire();
-        let info = PriceInfo {
-            price_per_unit,
-            pixels_per_unit,
-        };
-        put_message(into, 3, |into| info.write(into));
-        put_bytes(into, 4, &self.policy.recipient.0);
+        Ok(self.secret.offer(&terms))
     }
 }
 
@@ -163,7 +166,24 @@ impl fmt::Debug for Offers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Offers")
             .field("policy", &self.policy)
-            .field("price", &self.price)
+            .field("prices", &self.prices)
             .finish_non_exhaustive()
+    }
+}
+
+/// Parameters as a message.
+pub(crate) fn to_message(params: &TicketParams) -> net::TicketParams {
+    let integer = |value: Wei| MinBytes::of(value).as_bytes().to_vec();
+    net::TicketParams {
+        recipient: params.recipient.0.to_vec(),
+        face_value: integer(params.face_value),
+        win_prob: integer(params.win_prob),
+        recipient_rand_hash: params.recipient_rand_hash.0.to_vec(),
+        seed: integer(params.seed),
+        expiration_block: integer(params.expiration_block),
+        expiration_params: Some(net::TicketExpirationParams {
+            creation_round: params.creation_round,
+            creation_round_block_hash: params.creation_round_block_hash.0.to_vec(),
+        }),
     }
 }

@@ -50,11 +50,17 @@ pub(crate) enum Act {
 type Script = Box<dyn Fn(&Command) -> Act + Send + Sync>;
 type Connect = Box<dyn Fn() -> io::Result<OwnedFd> + Send + Sync>;
 
+type Charging = Box<dyn Fn(&link::Charge) -> link::Charged + Send + Sync>;
+type Paying = Box<dyn Fn(ticket::Received, link::PaymentReply) + Send + Sync>;
+
 pub(crate) struct FakeEngine {
     pub(crate) log: Mutex<Vec<(Instant, Command)>>,
     held: Mutex<Vec<Reply>>,
     script: Mutex<Script>,
     connect: Mutex<Connect>,
+    pub(crate) charges: Mutex<Vec<link::Charge>>,
+    charging: Mutex<Charging>,
+    paying: Mutex<Paying>,
 }
 
 impl FakeEngine {
@@ -64,7 +70,26 @@ impl FakeEngine {
             held: Mutex::new(Vec::new()),
             script: Mutex::new(Box::new(|_| Act::Answer(Ok(Answer::Done)))),
             connect: Mutex::new(Box::new(|| Err(io::ErrorKind::ConnectionRefused.into()))),
+            charges: Mutex::default(),
+            charging: Mutex::new(Box::new(|_| Err(link::NotCharged::NoAccount))),
+            paying: Mutex::new(Box::new(|_, reply| drop(reply))),
         }
+    }
+
+    /// What becomes of charges.
+    pub(crate) fn on_charge(
+        &self,
+        charging: impl Fn(&link::Charge) -> link::Charged + Send + Sync + 'static,
+    ) {
+        *self.charging.lock().unwrap() = Box::new(charging);
+    }
+
+    /// What becomes of payments.
+    pub(crate) fn on_pay(
+        &self,
+        paying: impl Fn(ticket::Received, link::PaymentReply) + Send + Sync + 'static,
+    ) {
+        *self.paying.lock().unwrap() = Box::new(paying);
     }
 
     pub(crate) fn script(&self, script: impl Fn(&Command) -> Act + Send + Sync + 'static) {
@@ -136,6 +161,16 @@ impl Engine for FakeEngine {
     fn connect(&self) -> io::Result<OwnedFd> {
         (self.connect.lock().unwrap())()
     }
+
+    fn charge(&self, charge: link::Charge, reply: link::ChargeReply) {
+        let charged = (self.charging.lock().unwrap())(&charge);
+        self.charges.lock().unwrap().push(charge);
+        reply.send(charged);
+    }
+
+    fn pay(&self, payment: ticket::Received, _source: u64, reply: link::PaymentReply) {
+        (self.paying.lock().unwrap())(payment, reply);
+    }
 }
 
 pub(crate) struct Node {
@@ -154,7 +189,7 @@ pub(crate) fn node(config: Config) -> Node {
     let engine = Arc::new(FakeEngine::new());
     let handle = orchestrator.handle();
     let url = "https://node.example:8935".to_owned();
-    let task = tokio::spawn(orchestrator.run(Arc::clone(&engine) as Arc<dyn Engine>, url));
+    let task = tokio::spawn(orchestrator.run(Arc::clone(&engine) as Arc<dyn Engine>, url.into()));
     Node {
         inbox: Arc::new(inbox),
         engine,
