@@ -71,7 +71,7 @@ fn unusable(error: &TlsError) -> Failure {
 }
 
 /// Never half written, and never readable by others for a moment: a new file takes the old one's place.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
+pub(crate) fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Failure> {
     let replace = || -> io::Result<()> {
         let fresh = path.with_extension(format!("{}.new", std::process::id()));
         // What a killed process left; in a container every process has the same number.

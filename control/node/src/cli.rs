@@ -28,7 +28,8 @@ Exit status:
    0  ended by SIGTERM or SIGINT, sessions drained     2  settings not understood
   10  no io_uring          11  too little memory may be locked     12  the port cannot be had
   13  data directory       14  too few files may be open           15  certificate or key
-  16  models directory     17  record of payments
+  16  models directory     17  record of payments                  18  the account that signs
+  19  nobody answers at the service URL
   20  the engine did not start                        21  the control plane failed";
 
 const DEMO_EXAMPLES: &str = "\

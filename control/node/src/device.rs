@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use control::orchestrator::Gpu;
 use engine::probe::{Codec, Device, Probe};
 
 use crate::failure::{Failure, Reason};
@@ -74,6 +75,8 @@ pub(crate) struct DeviceChoice {
     pub(crate) does_all_steps: bool,
     /// For the start-up report: first which device and why, then what does which step.
     pub(crate) lines: Vec<String>,
+    /// The device as gateways are told of it; none for the CPU.
+    pub(crate) gpus: Vec<Gpu>,
 }
 
 impl DeviceChoice {
@@ -101,6 +104,7 @@ impl DeviceChoice {
                     .all(|step| *step == device.id)
             }),
             lines,
+            gpus: device.map(gpu).into_iter().collect(),
         })
     }
 
@@ -110,6 +114,19 @@ impl DeviceChoice {
             Chosen::Cpu => engine::Device::Cpu,
             Chosen::Cuda(ordinal) => engine::Device::Cuda(ordinal),
         }
+    }
+}
+
+fn gpu(device: &Device) -> Gpu {
+    let compute = device.compute.unwrap_or(0);
+    Gpu {
+        id: device.id.clone(),
+        name: device.name.clone(),
+        compute: (compute / 10, compute % 10),
+        memory_bytes: (
+            device.memory_free_bytes.unwrap_or(0),
+            device.memory_total_bytes.unwrap_or(0),
+        ),
     }
 }
 

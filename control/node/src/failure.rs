@@ -36,6 +36,10 @@ pub(crate) enum Reason {
     Models = 16,
     /// What is recorded of payments is of no use, or in use.
     Payments = 17,
+    /// The account that signs is not to be had.
+    Account = 18,
+    /// Peers cannot reach the node where it says.
+    Unreachable = 19,
     /// The engine did not start.
     Engine = 20,
     /// The control plane did not start, or ended by itself.

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod addr;
 mod cert;
 mod cli;
@@ -17,9 +18,11 @@ mod models;
 mod options;
 mod orchestrator;
 mod payments;
+mod ping;
 mod plan;
 mod preflight;
 mod report;
+mod secrets;
 mod tickets;
 
 use std::io::{self, IsTerminal, Write};

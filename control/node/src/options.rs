@@ -208,6 +208,33 @@ pub(crate) struct Options {
     )]
     pub(crate) eth_orch_addr: Option<String>,
 
+    /// The account that signs: a keystore file, or a directory of them as geth keeps it [default: on the memory network a key of its own, kept in the data directory]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "MILLSTREAM_ETH_KEYSTORE_PATH",
+        help_heading = "Payments"
+    )]
+    pub(crate) eth_keystore_path: Option<PathBuf>,
+
+    /// Which account of the keystore directory [default: the only one]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "MILLSTREAM_ETH_ACCT_ADDR",
+        help_heading = "Payments"
+    )]
+    pub(crate) eth_acct_addr: Option<String>,
+
+    /// What opens the keystore: a file that holds it, or the password itself [default: none]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        env = "MILLSTREAM_ETH_PASSWORD",
+        help_heading = "Payments"
+    )]
+    pub(crate) eth_password: Option<String>,
+
     /// What --pixels-per-unit pixels cost [default: none, and needed where payments are taken]
     #[arg(
         long,
@@ -225,6 +252,47 @@ pub(crate) struct Options {
         help_heading = "Payments"
     )]
     pub(crate) pixels_per_unit: Option<u64>,
+
+    /// Prices of their own for some gateways, {"gateways":[{"ethaddress","priceperunit","pixelsperunit"}]}, as JSON or the file that holds it [default: none]
+    #[arg(
+        long,
+        value_name = "JSON",
+        env = "MILLSTREAM_PRICE_PER_GATEWAY",
+        help_heading = "Payments"
+    )]
+    pub(crate) price_per_gateway: Option<String>,
+
+    /// Prices of models, [{"pipeline","model_id","price_per_unit","pixels_per_unit","gateway"}], as JSON or the file that holds it; others cost --price-per-unit [default: none]
+    #[arg(
+        long,
+        value_name = "JSON",
+        env = "MILLSTREAM_AI_MODELS",
+        help_heading = "Payments"
+    )]
+    pub(crate) ai_models: Option<String>,
+
+    /// Raise prices by what redeeming winners costs [default: true]
+    #[arg(long, value_name = "BOOL", env = "MILLSTREAM_AUTO_ADJUST_PRICE", help_heading = "Payments",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) auto_adjust_price: Option<bool>,
+
+    /// The least time between two charges of a live session, as --livePaymentInterval of its gateways [default: 5]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MILLSTREAM_LIVE_PAYMENT_INTERVAL",
+        help_heading = "Payments"
+    )]
+    pub(crate) live_payment_interval: Option<u64>,
+
+    /// How long a live session may go on with its account below zero; then its channels are closed [default: 10]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "MILLSTREAM_PAYMENT_GRACE",
+        help_heading = "Payments"
+    )]
+    pub(crate) payment_grace: Option<u64>,
 
     /// What one ticket is worth: face value times win probability [default: 8000000000]
     #[arg(
@@ -270,6 +338,29 @@ pub(crate) struct Options {
         help_heading = "Payments"
     )]
     pub(crate) ticket_wait: Option<u64>,
+
+    /// Ask this URL whether a gateway may come in, and at which price: POST {"id": its account} [default: everybody may]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MILLSTREAM_AUTH_WEBHOOK_URL",
+        help_heading = "Gateways"
+    )]
+    pub(crate) auth_webhook_url: Option<String>,
+
+    /// Tell gateways of further orchestrators: their https URLs, with commas between [default: none]
+    #[arg(
+        long,
+        value_name = "LIST",
+        env = "MILLSTREAM_NODES",
+        help_heading = "Gateways"
+    )]
+    pub(crate) nodes: Option<String>,
+
+    /// Ping the service URL when all is up, as a gateway would, and end if nobody answers [default: true]
+    #[arg(long, value_name = "BOOL", env = "MILLSTREAM_STARTUP_AVAILABILITY_CHECK", help_heading = "Gateways",
+          num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) startup_availability_check: Option<bool>,
 
     /// How long sessions may go on after SIGTERM; a second signal ends them at once [default: 30]
     #[arg(
@@ -317,13 +408,26 @@ impl Options {
             page_memory_mib: self.page_memory_mib.or(other.page_memory_mib),
             network: self.network.or(other.network),
             eth_orch_addr: self.eth_orch_addr.or(other.eth_orch_addr),
+            eth_keystore_path: self.eth_keystore_path.or(other.eth_keystore_path),
+            eth_acct_addr: self.eth_acct_addr.or(other.eth_acct_addr),
+            eth_password: self.eth_password.or(other.eth_password),
             price_per_unit: self.price_per_unit.or(other.price_per_unit),
             pixels_per_unit: self.pixels_per_unit.or(other.pixels_per_unit),
+            price_per_gateway: self.price_per_gateway.or(other.price_per_gateway),
+            ai_models: self.ai_models.or(other.ai_models),
+            auto_adjust_price: self.auto_adjust_price.or(other.auto_adjust_price),
+            live_payment_interval: self.live_payment_interval.or(other.live_payment_interval),
+            payment_grace: self.payment_grace.or(other.payment_grace),
             ticket_ev: self.ticket_ev.or(other.ticket_ev),
             max_face_value: self.max_face_value.or(other.max_face_value),
             ticket_verifier: self.ticket_verifier.or(other.ticket_verifier),
             ticket_batch: self.ticket_batch.or(other.ticket_batch),
             ticket_wait: self.ticket_wait.or(other.ticket_wait),
+            auth_webhook_url: self.auth_webhook_url.or(other.auth_webhook_url),
+            nodes: self.nodes.or(other.nodes),
+            startup_availability_check: self
+                .startup_availability_check
+                .or(other.startup_availability_check),
             drain_timeout: self.drain_timeout.or(other.drain_timeout),
             log: self.log.or(other.log),
         }
@@ -420,6 +524,17 @@ mod tests {
             page_memory_mib: Some(1),
             network: Some("p".into()),
             eth_orch_addr: Some("p".into()),
+            eth_keystore_path: Some("k".into()),
+            eth_acct_addr: Some("q".into()),
+            eth_password: Some("q".into()),
+            price_per_gateway: Some("q".into()),
+            ai_models: Some("q".into()),
+            auto_adjust_price: Some(true),
+            live_payment_interval: Some(1),
+            payment_grace: Some(1),
+            auth_webhook_url: Some("q".into()),
+            nodes: Some("q".into()),
+            startup_availability_check: Some(true),
             price_per_unit: Some(1),
             pixels_per_unit: Some(1),
             ticket_ev: Some(1),

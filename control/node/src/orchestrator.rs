@@ -14,7 +14,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use control::orchestrator::auth::Webhook;
 use control::orchestrator::{self as plane, Handle};
+use control::payment::Identity;
+use control::ticket::Address;
 use control::world::{System, World};
 use engine::{Engine, TrickleConfig};
 use rustix::thread::{CpuSet, sched_setaffinity};
@@ -28,10 +31,12 @@ use crate::cores;
 use crate::device::DeviceChoice;
 use crate::failure::{Failure, Reason};
 use crate::models::Offer;
-use crate::payments::Writing;
+use crate::payments::{Parts, Writing};
+use crate::ping;
 use crate::plan::Plan;
 use crate::preflight;
 use crate::report::{self, Report, Style};
+use crate::secrets;
 
 /// The control plane is not where the work is.
 const CONTROL_THREADS: usize = 2;
@@ -71,15 +76,15 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
         )?),
         false => None,
     };
-    let payments = plan.payments.open(&plan.data_dir, &world)?;
-    let (payments, tickets, writing) = match payments {
-        Some(parts) => (
-            Some(parts.control),
-            Some(parts.tickets),
-            Some(parts.writing),
-        ),
-        None => (None, None, None),
-    };
+    let token_key = secrets::kept(&plan.data_dir, secrets::TOKEN_KEY, &*world)?;
+    let Money {
+        people,
+        identity,
+        payments,
+        tickets,
+        writing,
+    } = Money::of(plan.payments.open(&plan.data_dir, &world)?);
+    let identity = Arc::new(identity);
     let trickle = TrickleConfig {
         autocreate: plan.autocreate,
         owner_delete: plan.owner_delete,
@@ -94,6 +99,12 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
             keep_alive: plan.limits.keep_alive,
             models: offer.ids(),
             payments,
+            rules: plan.payments.rules(),
+            identity: Arc::clone(&identity),
+            token_key,
+            nodes: plan.nodes.clone(),
+            gpus: plan.device.gpus.clone(),
+            webhook: webhook(plan.auth_webhook.as_deref(), &world)?,
             ..plane::Config::default()
         },
         world,
@@ -128,9 +139,16 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
         _ => plan.service.clone(),
     };
     let control = orchestrator.handle();
-    let served = runtime.spawn(orchestrator.run(Arc::new(engine.clone()), service.to_string()));
-    let report = describe(&plan, &service, local, tls.as_ref(), &offer.lines, &notes);
-    Ok(Running {
+    let urls = plane::Urls::from(service.to_string());
+    let served = runtime.spawn(orchestrator.run(Arc::new(engine.clone()), urls));
+    let mut report = describe(
+        &plan,
+        (&service, local, tls.as_ref()),
+        people,
+        &offer.lines,
+        &notes,
+    );
+    let running = Running {
         service,
         engine,
         control,
@@ -139,8 +157,60 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
         drain: plan.drain,
         device: plan.device,
         writing,
-        report,
-    })
+        report: Report::default(),
+    };
+    let verdict = match plan.ping.then(|| running.ping(&identity)) {
+        None => "not asked for".to_owned(),
+        Some(Ok(verdict)) => verdict,
+        Some(Err(failure)) => {
+            running.stop();
+            return Err(failure);
+        }
+    };
+    report.row("ping", verdict);
+    Ok(Running { report, ..running })
+}
+
+fn webhook(url: Option<&str>, world: &Arc<dyn World>) -> Result<Option<Arc<Webhook>>, Failure> {
+    let Some(url) = url else { return Ok(None) };
+    let webhook = Webhook::new(url, Arc::clone(world)).map_err(|error| {
+        Failure::usage(
+            format!("auth-webhook-url `{url}` cannot be asked"),
+            error.to_string(),
+        )
+    })?;
+    Ok(Some(Arc::new(webhook)))
+}
+
+/// What of payments a start hands on.
+struct Money {
+    /// Who signs, and who is paid.
+    people: Option<(Address, Address)>,
+    identity: Identity,
+    payments: Option<plane::Payments>,
+    tickets: Option<engine::Tickets>,
+    writing: Option<Writing>,
+}
+
+impl Money {
+    fn of(parts: Option<Parts>) -> Self {
+        match parts {
+            Some(parts) => Self {
+                people: Some(parts.people),
+                identity: parts.identity,
+                payments: Some(parts.control),
+                tickets: Some(parts.tickets),
+                writing: Some(parts.writing),
+            },
+            None => Self {
+                people: None,
+                identity: Identity::nobody(),
+                payments: None,
+                tickets: None,
+                writing: None,
+            },
+        }
+    }
 }
 
 impl Running {
@@ -161,6 +231,11 @@ impl Running {
                 act();
             }
         });
+    }
+
+    fn ping(&self, identity: &Identity) -> Result<String, Failure> {
+        self.runtime
+            .block_on(ping::ping(&self.service, identity, &System))
     }
 
     /// What peers are told.
@@ -324,9 +399,8 @@ fn runtime(spare: &[usize]) -> Result<Runtime, Failure> {
 
 fn describe(
     plan: &Plan,
-    service: &ServiceUrl,
-    local: SocketAddr,
-    tls: Option<&Tls>,
+    (service, local, tls): (&ServiceUrl, SocketAddr, Option<&Tls>),
+    people: Option<(Address, Address)>,
     models: &[String],
     notes: &[String],
 ) -> Report {
@@ -358,7 +432,7 @@ fn describe(
     report.row("lanes", format!("{}, {beside}", place.lanes));
     report.rows("device", &plan.device.lines);
     report.rows("models", models);
-    report.rows("payments", &plan.payments.lines());
+    report.rows("payments", &plan.payments.lines(people));
     report.row(
         "sessions",
         format!(

@@ -1,26 +1,32 @@
 //! How payments are taken: from settings to a plan, and from a plan to the parts that do it.
 //!
 //! ```text
-//!   settings ─▶ PaymentPlan ─▶ store ─▶ secret, book ─┬─▶ ledger, offers ─▶ control plane
-//!                                                     └─▶ tickets ────────▶ engine
+//!   settings ─▶ PaymentPlan ─▶ store ─▶ secret, book ─┬─▶ identity, ledger, offers ─▶ control plane
+//!                        └───▶ key of the account ────┴─▶ tickets ──────────────────▶ engine
 //! ```
 
-use std::path::Path;
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use control::link::payment::journal;
 use control::orchestrator::Payments;
-use control::payment::{ClockChain, Ledger, Offers, Writer};
+use control::payment::prices::{self, ModelRate, Prices, Rate};
+use control::payment::tab::Rules;
+use control::payment::{ClockChain, Identity, Ledger, Offers, Writer};
 use control::store::{Error, Store};
 use control::ticket::offer::Policy;
+use control::ticket::sender::LocalKey;
 use control::ticket::{Address, Price, Secret, Wei, book};
 use control::world::World;
 use engine::{Gather, Tickets, VerifierChoice};
 
+use crate::account::AccountPlan;
 use crate::failure::{Failure, Reason};
 use crate::options::Options;
+use crate::secrets;
 
 const OFFCHAIN: &str = "offchain";
 const MEMORY: &str = "memory";
@@ -31,12 +37,21 @@ const TICKET_EV_WEI: u64 = 8_000_000_000;
 const BATCH_MAX: usize = 4_096;
 /// More than anybody would wait for nothing.
 const WAIT_US_MAX: u64 = 1_000_000;
+/// An hour: longer, and it is no live payment any more.
+const LIVE_SECONDS_MAX: u64 = 3_600;
 
 /// The settings that payments have.
 pub(crate) struct PaymentOptions<'a> {
     pub(crate) network: Option<&'a str>,
     pub(crate) eth_orch_addr: Option<&'a str>,
+    /// Path, account, password.
+    pub(crate) keystore: (Option<&'a Path>, Option<&'a str>, Option<&'a str>),
     pub(crate) price: (Option<u64>, Option<u64>),
+    pub(crate) price_per_gateway: Option<&'a str>,
+    pub(crate) ai_models: Option<&'a str>,
+    pub(crate) auto_adjust: Option<bool>,
+    /// Seconds: interval, grace.
+    pub(crate) live: (Option<u64>, Option<u64>),
     pub(crate) ticket_ev: Option<u64>,
     pub(crate) max_face_value: Option<u64>,
     pub(crate) verifier: Option<&'a str>,
@@ -46,9 +61,17 @@ pub(crate) struct PaymentOptions<'a> {
 /// How payments are taken.
 #[derive(Debug, Clone)]
 pub(crate) struct PaymentPlan {
-    /// Who is paid; nobody when the node is off-chain.
+    /// Off-chain nobody is.
+    is_paid: bool,
+    /// Who is paid, if not the account that signs.
     recipient: Option<Address>,
+    account: Option<AccountPlan>,
     price: Price,
+    prices: Prices,
+    auto_adjust: bool,
+    /// The two as they were given, to be printed again.
+    texts: (Option<String>, Option<String>),
+    rules: Rules,
     ticket_ev_wei: u64,
     face_value_max_wei: u64,
     verifier: VerifierChoice,
@@ -87,15 +110,19 @@ impl PaymentPlan {
                     format!("price-per-unit, pixels-per-unit: {fault}"),
                 )
             })?;
+        let prices = read_prices(options, price)?;
+        let account = account(options)?;
         let ticket_ev_wei = options.ticket_ev.unwrap_or(TICKET_EV_WEI);
         let missing = match (is_paid, recipient) {
-            (true, None) => Some("eth-orch-addr names the account that is paid"),
             (true, _) if wei.is_none() => Some("price-per-unit says what work costs; 0 is free"),
             (true, _) if ticket_ev_wei == 0 => {
                 Some("ticket-ev is 0, and tickets that are worth nothing pay for nothing")
             }
             (false, Some(_)) => {
                 Some("eth-orch-addr is for a node that is paid, and network is offchain")
+            }
+            (false, _) if account.is_some() => {
+                Some("eth-keystore-path is for a node that is paid, and network is offchain")
             }
             _ => None,
         };
@@ -128,8 +155,34 @@ impl PaymentPlan {
             },
             ..usual
         };
+        let usual_rules = Rules::default();
+        let rules = Rules {
+            interval: match options.live.0 {
+                None => usual_rules.interval,
+                Some(seconds @ 1..=LIVE_SECONDS_MAX) => Duration::from_secs(seconds),
+                Some(other) => {
+                    let why = format!("it can be 1 to {LIVE_SECONDS_MAX} seconds");
+                    return Err(bad("live-payment-interval", &other.to_string(), why));
+                }
+            },
+            grace: match options.live.1 {
+                None => usual_rules.grace,
+                Some(seconds @ 0..=LIVE_SECONDS_MAX) => Duration::from_secs(seconds),
+                Some(other) => {
+                    let why = format!("it can be 0 to {LIVE_SECONDS_MAX} seconds");
+                    return Err(bad("payment-grace", &other.to_string(), why));
+                }
+            },
+        };
+        let text = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
         Ok(Self {
+            is_paid,
             recipient: recipient.filter(|_| is_paid),
+            account,
+            prices,
+            auto_adjust: options.auto_adjust.unwrap_or(true),
+            texts: (text(options.price_per_gateway), text(options.ai_models)),
+            rules,
             price,
             ticket_ev_wei,
             face_value_max_wei: options.max_face_value.unwrap_or(0),
@@ -143,17 +196,22 @@ impl PaymentPlan {
     pub(crate) fn to_options(&self) -> Options {
         let (wei, pixels) = self.price.to_wire();
         Options {
-            network: Some(
-                if self.recipient.is_some() {
-                    MEMORY
-                } else {
-                    OFFCHAIN
-                }
-                .to_owned(),
-            ),
+            network: Some(if self.is_paid { MEMORY } else { OFFCHAIN }.to_owned()),
             eth_orch_addr: self.recipient.map(|recipient| recipient.to_string()),
             price_per_unit: Some(wei.unsigned_abs()),
             pixels_per_unit: Some(pixels.unsigned_abs()),
+            eth_keystore_path: self.account.as_ref().map(|account| account.path.clone()),
+            eth_acct_addr: self
+                .account
+                .as_ref()
+                .and_then(|account| account.address)
+                .map(|address| address.to_string()),
+            eth_password: self.account.as_ref().and_then(AccountPlan::password_file),
+            price_per_gateway: self.texts.0.clone(),
+            ai_models: self.texts.1.clone(),
+            auto_adjust_price: Some(self.auto_adjust),
+            live_payment_interval: Some(self.rules.interval.as_secs()),
+            payment_grace: Some(self.rules.grace.as_secs()),
             ticket_ev: Some(self.ticket_ev_wei),
             max_face_value: Some(self.face_value_max_wei),
             ticket_verifier: Some(name(self.verifier).to_owned()),
@@ -163,9 +221,14 @@ impl PaymentPlan {
         }
     }
 
-    /// For the start-up report.
-    pub(crate) fn lines(&self) -> Vec<String> {
-        let Some(recipient) = self.recipient else {
+    /// How live sessions are charged.
+    pub(crate) const fn rules(&self) -> Rules {
+        self.rules
+    }
+
+    /// For the start-up report, once it is known who signs and who is paid.
+    pub(crate) fn lines(&self, people: Option<(Address, Address)>) -> Vec<String> {
+        let Some((signer, recipient)) = people else {
             return vec!["none are taken: the node is off-chain".to_owned()];
         };
         let Gather {
@@ -173,10 +236,19 @@ impl PaymentPlan {
             wait,
             ..
         } = self.gather;
+        let to = match signer == recipient {
+            true => recipient.to_string(),
+            false => format!("{recipient}, signed for by {signer}"),
+        };
         vec![
             format!(
-                "to {recipient}, {} wei a pixel, {} wei a ticket",
+                "to {to}, {} wei a pixel, {} wei a ticket",
                 self.price, self.ticket_ev_wei
+            ),
+            format!(
+                "a live session is charged every {} s, and ends {} s after its account went below zero",
+                self.rules.interval.as_secs(),
+                self.rules.grace.as_secs()
             ),
             "on a chain of the node's own: nothing on it is worth anything".to_owned(),
             format!(
@@ -193,9 +265,15 @@ impl PaymentPlan {
         data_dir: &Path,
         world: &Arc<dyn World>,
     ) -> Result<Option<Parts>, Failure> {
-        let Some(recipient) = self.recipient else {
+        if !self.is_paid {
             return Ok(None);
+        }
+        let key = match &self.account {
+            Some(account) => account.open()?,
+            None => memory_account(data_dir, &**world)?,
         };
+        let signer = key.address();
+        let recipient = self.recipient.unwrap_or(signer);
         let failed = |error: Error| {
             let fix = match error {
                 Error::InUse(_) => "stop the other node, or give this one another --data-dir",
@@ -234,7 +312,7 @@ impl PaymentPlan {
         };
         let offers = Offers::new(
             policy,
-            self.price,
+            (self.prices.clone(), self.auto_adjust),
             secret.clone(),
             chain.clone(),
             world.clone(),
@@ -252,6 +330,8 @@ impl PaymentPlan {
         };
         let writing = Writing::start(writer, journal_end)?;
         Ok(Some(Parts {
+            people: (signer, recipient),
+            identity: Identity::of(key),
             control: Payments {
                 ledger,
                 offers: Arc::new(offers),
@@ -262,8 +342,112 @@ impl PaymentPlan {
     }
 }
 
+/// Which account signs, if one was named.
+fn account(options: &PaymentOptions<'_>) -> Result<Option<AccountPlan>, Failure> {
+    let (path, address, password) = options.keystore;
+    let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
+        return match given(address).or(given(password)) {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage(
+                "there is no keystore",
+                "eth-acct-addr and eth-password are for a keystore, and eth-keystore-path names none",
+            )),
+        };
+    };
+    let address = match given(address) {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|error| {
+            Failure::usage(
+                format!("eth-acct-addr `{text}` is not understood"),
+                format!("{error}"),
+            )
+        })?),
+    };
+    Ok(Some(AccountPlan {
+        path: PathBuf::from(path),
+        address,
+        password: given(password).unwrap_or_default(),
+    }))
+}
+
+/// What work costs: the flags, and the two lists.
+fn read_prices(options: &PaymentOptions<'_>, price: Price) -> Result<Prices, Failure> {
+    let pixels = NonZeroU64::new(price.pixels()).unwrap_or(NonZeroU64::MIN);
+    let base = Rate::new(Wei::from(price.wei()), pixels);
+    let mut config = prices::Config {
+        base,
+        senders: Vec::new(),
+        models: Vec::new(),
+    };
+    let wrong = |name: &str, why: String| Failure::usage(format!("{name} is not understood"), why);
+    if let Some(text) = options.price_per_gateway.filter(|text| !text.is_empty()) {
+        let name = "price-per-gateway";
+        let list = prices::gateways(&json_or_file(name, text)?)
+            .map_err(|error| wrong(name, error.to_string()))?;
+        config.senders = list
+            .iter()
+            .map(|entry| (entry.sender, entry.rate))
+            .collect();
+    }
+    if let Some(text) = options.ai_models.filter(|text| !text.is_empty()) {
+        let name = "ai-models";
+        let list = prices::models(&json_or_file(name, text)?)
+            .map_err(|error| wrong(name, error.to_string()))?;
+        // Of an entry, what is not said is the node's own: so many wei, for so many pixels.
+        let (wei, unit) = (options.price.0.unwrap_or(0), options.price.1.unwrap_or(1));
+        let unit = NonZeroU64::new(unit).unwrap_or(NonZeroU64::MIN);
+        let whole = Rate::new(Wei::from(wei), NonZeroU64::MIN);
+        for entry in list {
+            let rate = entry.rate(whole, unit).ok_or_else(|| {
+                wrong(name, format!("the price of {} is too fine", entry.model_id))
+            })?;
+            config.models.push(ModelRate {
+                sender: entry.gateway,
+                capability: entry.capability,
+                model: entry.model_id,
+                rate,
+            });
+        }
+    }
+    Prices::new(config)
+        .map_err(|error| Failure::usage("the prices cannot be used together", error.to_string()))
+}
+
+/// A list itself, or what the file of that name holds.
+fn json_or_file(name: &str, text: &str) -> Result<String, Failure> {
+    if text.trim_start().starts_with(['{', '[']) || !Path::new(text).is_file() {
+        return Ok(text.to_owned());
+    }
+    std::fs::read_to_string(text).map_err(|error| {
+        Failure::usage(
+            format!("{name}: the file {text} cannot be read"),
+            error.to_string(),
+        )
+    })
+}
+
+/// The account of a node on the memory network that was given none: made once, worth nothing.
+fn memory_account(data_dir: &Path, world: &dyn World) -> Result<LocalKey, Failure> {
+    let bytes = secrets::kept(data_dir, secrets::MEMORY_KEY, world)?;
+    LocalKey::new(bytes).map_err(|error| {
+        Failure::new(
+            Reason::Account,
+            format!(
+                "{} is no private key",
+                data_dir.join(secrets::MEMORY_KEY).display()
+            ),
+            error.to_string(),
+            "remove it: another is made",
+        )
+    })
+}
+
 /// What a node that is paid is made of.
 pub(crate) struct Parts {
+    /// Who signs, and who is paid.
+    pub(crate) people: (Address, Address),
+    pub(crate) identity: Identity,
     pub(crate) control: Payments,
     pub(crate) tickets: Tickets,
     pub(crate) writing: Writing,
@@ -326,7 +510,12 @@ mod tests {
         let mut options = PaymentOptions {
             network: Some(MEMORY),
             eth_orch_addr: Some("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"),
+            keystore: (None, None, None),
             price: (Some(1_200), None),
+            price_per_gateway: None,
+            ai_models: None,
+            auto_adjust: None,
+            live: (None, None),
             ticket_ev: None,
             max_face_value: None,
             verifier: None,
@@ -339,19 +528,26 @@ mod tests {
     #[test]
     fn a_node_is_off_chain_unless_it_is_told_otherwise() {
         let plan = resolve(|o| (o.network, o.eth_orch_addr) = (None, None)).unwrap();
-        assert!(plan.recipient.is_none());
-        assert_eq!(plan.lines(), ["none are taken: the node is off-chain"]);
+        assert!(!plan.is_paid);
+        assert_eq!(plan.lines(None), ["none are taken: the node is off-chain"]);
         let plan = resolve(|_| ()).unwrap();
         assert_eq!(plan.gather, Gather::default());
-        assert!(plan.lines()[0].starts_with(
+        let recipient = plan.recipient.unwrap();
+        assert!(plan.lines(Some((recipient, recipient)))[0].starts_with(
             "to 0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed, 1200/1 wei a pixel, 8000000000 wei"
         ));
+        let signed = plan.lines(Some((Address([1; 20]), recipient)));
+        assert!(signed[0].contains("BeAed, signed for by 0x0101"));
+        assert_eq!(
+            signed[1],
+            "a live session is charged every 5 s, and ends 10 s after its account went below zero"
+        );
     }
 
     #[test]
     fn what_cannot_be_is_refused_with_its_reason() {
         type Change = fn(&mut PaymentOptions<'static>);
-        let cases: [(Change, &str); 11] = [
+        let cases: [(Change, &str); 16] = [
             (
                 |o| o.network = Some("mainnet"),
                 "network `mainnet` is not understood",
@@ -362,8 +558,35 @@ mod tests {
             ),
             (|o| o.network = None, "network is offchain"),
             (
-                |o| o.eth_orch_addr = None,
-                "eth-orch-addr names the account",
+                |o| o.keystore = (None, Some("0x12"), None),
+                "eth-keystore-path names none",
+            ),
+            (
+                |o| {
+                    o.keystore = (
+                        Some(Path::new("k")),
+                        Some("0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"),
+                        None,
+                    );
+                    (o.network, o.eth_orch_addr) = (None, None);
+                },
+                "eth-keystore-path is for a node that is paid",
+            ),
+            (
+                |o| o.ai_models = Some("[{\"pipeline\":\"live-video-to-video\"}]"),
+                "ai-models is not understood",
+            ),
+            (
+                |o| o.price_per_gateway = Some("{}"),
+                "price-per-gateway is not understood",
+            ),
+            (
+                |o| o.live = (Some(0), None),
+                "live-payment-interval `0` is not understood",
+            ),
+            (
+                |o| o.live = (None, Some(3_601)),
+                "payment-grace `3601` is not understood",
             ),
             (
                 |o| o.eth_orch_addr = Some("0x12"),

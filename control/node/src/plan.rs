@@ -77,6 +77,12 @@ pub(crate) struct Plan {
     pub(crate) autocreate: bool,
     pub(crate) owner_delete: bool,
     pub(crate) changefeed: bool,
+    /// Who is asked whether a gateway may come in.
+    pub(crate) auth_webhook: Option<String>,
+    /// Further orchestrators that gateways are told of.
+    pub(crate) nodes: Vec<String>,
+    /// Whether the service URL is pinged at the start.
+    pub(crate) ping: bool,
     /// How payments are taken, if they are.
     pub(crate) payments: PaymentPlan,
     /// Whether the operator asked for this many connections, or only did not mind.
@@ -135,7 +141,16 @@ impl Plan {
         let payments = PaymentPlan::resolve(&PaymentOptions {
             network: options.network.as_deref(),
             eth_orch_addr: options.eth_orch_addr.as_deref(),
+            keystore: (
+                options.eth_keystore_path.as_deref(),
+                options.eth_acct_addr.as_deref(),
+                options.eth_password.as_deref(),
+            ),
             price: (options.price_per_unit, options.pixels_per_unit),
+            price_per_gateway: options.price_per_gateway.as_deref(),
+            ai_models: options.ai_models.as_deref(),
+            auto_adjust: options.auto_adjust_price,
+            live: (options.live_payment_interval, options.payment_grace),
             ticket_ev: options.ticket_ev,
             max_face_value: options.max_face_value,
             verifier: options.ticket_verifier.as_deref(),
@@ -188,6 +203,9 @@ impl Plan {
             autocreate: options.trickle_autocreate.unwrap_or(false),
             owner_delete: options.trickle_owner_delete.unwrap_or(false),
             changefeed: options.trickle_changefeed.unwrap_or(false),
+            auth_webhook: webhook(options.auth_webhook_url)?,
+            nodes: nodes(options.nodes.as_deref().unwrap_or_default())?,
+            ping: options.startup_availability_check.unwrap_or(true),
             payments,
             connections_asked,
             limits,
@@ -224,6 +242,9 @@ impl Plan {
             max_segment_mib: Some(self.limits.segment_bytes / MIB),
             max_channel_mib: Some(self.limits.channel_bytes / MIB),
             page_memory_mib: Some(self.limits.page_bytes as u64 * shards as u64 / MIB),
+            auth_webhook_url: self.auth_webhook.clone(),
+            nodes: (!self.nodes.is_empty()).then(|| self.nodes.join(",")),
+            startup_availability_check: Some(self.ping),
             drain_timeout: Some(self.drain.as_secs()),
             log: Some(self.log.clone()),
             ..self.payments.to_options()
@@ -233,6 +254,44 @@ impl Plan {
 
 fn bad(name: &str, value: &str, why: String) -> Failure {
     Failure::usage(format!("{name} `{value}` is not understood"), why)
+}
+
+fn webhook(url: Option<String>) -> Result<Option<String>, Failure> {
+    let Some(url) = url.filter(|url| !url.is_empty()) else {
+        return Ok(None);
+    };
+    match url.starts_with("http://") || url.starts_with("https://") {
+        true => Ok(Some(url)),
+        false => Err(bad(
+            "auth-webhook-url",
+            &url,
+            "it begins with http:// or https://".to_owned(),
+        )),
+    }
+}
+
+/// Gateways take https alone here, and add it where it is missing.
+fn nodes(list: &str) -> Result<Vec<String>, Failure> {
+    let each = list
+        .split(',')
+        .map(str::trim)
+        .filter(|node| !node.is_empty());
+    each.map(|node| {
+        let url = match node.contains("://") {
+            true => node.to_owned(),
+            false => format!("https://{node}"),
+        };
+        let parsed = ServiceUrl::parse(&url).map_err(|why| bad("nodes", node, why))?;
+        match parsed.tls {
+            true => Ok(parsed.to_string()),
+            false => Err(bad(
+                "nodes",
+                node,
+                "gateways take https URLs alone".to_owned(),
+            )),
+        }
+    })
+    .collect()
 }
 
 fn at_least_one(name: &str, value: Option<usize>) -> Result<Option<usize>, Failure> {

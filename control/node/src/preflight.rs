@@ -19,6 +19,9 @@ use crate::plan::Plan;
 const MEMLOCK_PER_SHARD: u64 = 512 << 10;
 /// Files beside connections: rings, eventfds, listeners, lanes, private streams, the log.
 const FILES_BESIDE: u64 = 512;
+/// Which files the data directory has, and in what form; the database has a version of its own.
+const LAYOUT: &str = "1";
+const LAYOUT_FILE: &str = "layout-version";
 /// Fewer connections than this on a shard are no service.
 const CONNECTIONS_MIN: u64 = 64;
 
@@ -151,6 +154,7 @@ fn io_uring_failure(error: &io::Error, sysctl: Option<&str>) -> Failure {
     )
 }
 
+/// Makes the directory if it is not there, tries it, and looks which layout it has.
 fn data_dir(dir: &Path) -> Result<(), Failure> {
     let probe = dir.join(format!(".probe-{}", std::process::id()));
     let write = || -> io::Result<()> {
@@ -158,14 +162,38 @@ fn data_dir(dir: &Path) -> Result<(), Failure> {
         fs::write(&probe, b"")?;
         fs::remove_file(&probe)
     };
-    write().map_err(|error| {
-        Failure::new(
-            Reason::DataDir,
-            format!("the data directory {} cannot be written", dir.display()),
-            error.to_string(),
-            "give --data-dir DIR a directory that this user may write",
-        )
-    })
+    write()
+        .and_then(|()| layout(dir))
+        .map_err(|error| {
+            Failure::new(
+                Reason::DataDir,
+                format!("the data directory {} cannot be written", dir.display()),
+                error.to_string(),
+                "give --data-dir DIR a directory that this user may write",
+            )
+        })?
+        .map_or(Ok(()), |found| {
+            Err(Failure::new(
+                Reason::DataDir,
+                format!("the data directory {} is another version's", dir.display()),
+                format!("its {LAYOUT_FILE} says {found:?}, and this build knows {LAYOUT}"),
+                "use the build that wrote it or a newer one, or give --data-dir DIR another directory",
+            ))
+        })
+}
+
+/// What of the data directory this build does not know; the file that says so is written when it is not there.
+fn layout(dir: &Path) -> io::Result<Option<String>> {
+    let path = dir.join(LAYOUT_FILE);
+    match fs::read_to_string(&path) {
+        Ok(found) if found.trim() == LAYOUT => Ok(None),
+        Ok(found) => Ok(Some(found.trim().chars().take(40).collect())),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            fs::write(&path, format!("{LAYOUT}\n"))?;
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn port(addr: SocketAddr) -> Result<(), Failure> {
@@ -281,7 +309,15 @@ mod tests {
             .join(format!("millstream-data-{}", std::process::id()))
             .join("deep");
         data_dir(&dir).unwrap();
-        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
+        assert_eq!(fs::read_to_string(dir.join(LAYOUT_FILE)).unwrap(), "1\n");
+        data_dir(&dir).unwrap();
+        fs::write(dir.join(LAYOUT_FILE), "2\n").unwrap();
+        let newer = data_dir(&dir).unwrap_err().to_string();
+        assert!(
+            newer.contains("says \"2\", and this build knows 1"),
+            "{newer}"
+        );
         let file = dir.join("file");
         fs::write(&file, b"").unwrap();
         assert_eq!(data_dir(&file.join("x")).unwrap_err().status(), 13);

@@ -38,7 +38,7 @@ impl Style {
 }
 
 /// A table under a title.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Report {
     title: String,
     rows: Vec<(&'static str, String)>,

@@ -149,9 +149,11 @@ impl Gateway {
 
     /// An error when the connection breaks first.
     pub(crate) fn try_refresh(&mut self, client: &mut Client) -> std::io::Result<()> {
+        let sender = self.key.address().checksummed();
+        let sig = self.key.sign_text(sender.as_bytes()).to_bytes();
+        let sig: String = sig.iter().map(|byte| format!("{byte:02x}")).collect();
         let body = format!(
-            "{{\"sender\":\"{}\",\"manifest_id\":\"{}\"}}",
-            self.key.address(),
+            "{{\"sender\":\"{sender}\",\"manifest_id\":\"{}\",\"sig\":\"{sig}\"}}",
             self.stream
         );
         let answer = client.try_ask("/refresh-payment", "", &body)?;
