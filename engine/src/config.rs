@@ -13,6 +13,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// TLS for the port, or cleartext. ALPN is read from it: `h2` leaves through the door.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// Where every shard listens for trickle alone, beside the port for all.
+    pub trickle_listen: Option<TrickleListen>,
     /// The CPUs that run a shard each. Never empty.
     pub cores: Vec<usize>,
     /// How many media lanes run beside the shards. At least one.
@@ -25,6 +27,34 @@ pub struct Config {
     pub trickle: TrickleConfig,
     /// Every bound.
     pub limits: Limits,
+}
+
+/// A second address: what is not under the trickle base is answered 404 there, whatever it is, and never reaches the control plane.
+#[derive(Clone)]
+pub struct TrickleListen {
+    /// The address, and not one that [`Config::listen`] takes in. Port 0 picks one, the same for all shards.
+    pub addr: SocketAddr,
+    /// TLS for it, or cleartext. Its ALPN is HTTP/1.1 and nothing else, whatever is read here.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl TrickleListen {
+    /// The same with the one protocol that is spoken there: a client that was let to choose HTTP/2 would be lost.
+    pub(crate) fn speaking_http1(self) -> Self {
+        let tls = self.tls.map(|tls| {
+            let mut config = rustls::ServerConfig::clone(&tls);
+            config.alpn_protocols = vec![b"http/1.1".to_vec()];
+            Arc::new(config)
+        });
+        Self { tls, ..self }
+    }
+}
+
+/// Whether a connection to one address could come in at the other. The kernel would not object: shards share their ports, too.
+#[must_use]
+pub fn is_same_place(a: SocketAddr, b: SocketAddr) -> bool {
+    let is_same_ip = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && is_same_ip
 }
 
 /// What lanes decode, process and encode with.
@@ -66,6 +96,28 @@ impl Default for TrickleConfig {
             changefeed: false,
             idle: Duration::from_secs(300),
             abort_grace: Duration::from_secs(4),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_addresses_are_one_place_when_a_client_of_one_could_come_in_at_the_other() {
+        for (a, b, expected) in [
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("0.0.0.0:1", "127.0.0.1:1", true),
+            ("10.0.0.1:1", "[::]:1", true),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("10.0.0.1:1", "10.0.0.2:1", false),
+            // The system picks two that differ.
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            assert_eq!(is_same_place(a, b), expected, "{a} {b}");
+            assert_eq!(is_same_place(b, a), expected, "{b} {a}");
         }
     }
 }

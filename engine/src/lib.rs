@@ -38,7 +38,7 @@ use handoff::socket;
 use link::{Command, Refusal, Reply};
 use shard::{Message, net};
 
-pub use config::{Config, Device, TrickleConfig};
+pub use config::{Config, Device, TrickleConfig, TrickleListen};
 use lane::ticket::TicketLane;
 
 pub use lane::ticket::{Gather, TicketReport, Tickets, VerifierChoice};
@@ -79,7 +79,7 @@ pub struct Handle(Arc<Running>);
 
 struct Running {
     shards: Vec<Sender<Message>>,
-    addr: SocketAddr,
+    addrs: shard::Addrs,
     lanes: lane::Lanes,
     tickets: Option<TicketLane>,
     threads: Mutex<Threads>,
@@ -106,7 +106,7 @@ impl Engine {
     /// # Errors
     /// As [`start`](Self::start); and when the verifier that was asked for is not to be had.
     pub fn start_with(
-        config: Config,
+        mut config: Config,
         control: Arc<dyn link::Control>,
         tickets: Option<Tickets>,
     ) -> Result<Handle, StartError> {
@@ -114,6 +114,19 @@ impl Engine {
             return Err(StartError(
                 "no core to run a shard on: name at least one".to_owned(),
             ));
+        }
+        config.trickle_listen = (config.trickle_listen).map(TrickleListen::speaking_http1);
+        let mut listen = shard::Addrs {
+            public: config.listen,
+            trickle: config.trickle_listen.as_ref().map(|at| at.addr),
+        };
+        if let Some(addr) = listen.trickle
+            && config::is_same_place(addr, listen.public)
+        {
+            return Err(StartError(format!(
+                "trickle alone cannot be served on {addr}: all is on {}",
+                listen.public
+            )));
         }
         let (lanes, lane_threads) = lane::Lanes::start(
             &config.device,
@@ -140,14 +153,13 @@ impl Engine {
             config.cores.iter().map(|_| ring::ring(MAILBOX_MAX)).unzip();
         let running = Running {
             shards: mailboxes.clone(),
-            addr: config.listen,
+            addrs: listen,
             lanes: lanes.clone(),
             tickets,
             threads: Mutex::new(threads),
             next: AtomicUsize::new(0),
         };
         let mut handle = Handle(Arc::new(running));
-        let mut listen = config.listen;
         let cores = config.cores.clone().into_iter().zip(windows);
         for ((index, inbox), (core, window)) in inboxes.into_iter().enumerate().zip(cores) {
             let (ready, is_ready) = mpsc::channel();
@@ -174,7 +186,7 @@ impl Engine {
                 .map_err(StartError)?;
         }
         if let Some(running) = Arc::get_mut(&mut handle.0) {
-            running.addr = listen;
+            running.addrs = listen;
         }
         Ok(handle)
     }
@@ -234,7 +246,12 @@ impl Drop for Running {
 impl Handle {
     /// Where the shards listen.
     pub fn local_addr(&self) -> SocketAddr {
-        self.0.addr
+        self.0.addrs.public
+    }
+
+    /// Where they listen for trickle alone, if they do.
+    pub fn trickle_addr(&self) -> Option<SocketAddr> {
+        self.0.addrs.trickle
     }
 
     /// Counters of every shard, added up. Waits for the shards' answers, at most a few seconds.

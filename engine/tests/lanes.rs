@@ -189,6 +189,7 @@ fn a_device_that_is_not_there_is_no_start() {
     let config = engine::Config {
         listen: ([127, 0, 0, 1], 0).into(),
         tls: None,
+        trickle_listen: None,
         cores: vec![0],
         lanes: 1,
         device: Device::Cuda(4_711),

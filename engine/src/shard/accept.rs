@@ -1,4 +1,6 @@
-//! New connections: every shard listens on the same port, and the kernel spreads them.
+//! New connections: every shard listens on the same ports, and the kernel spreads them.
+//!
+//! There may be a second port for trickle alone. A connection remembers by which it came, to its end and onto other shards.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,18 +13,22 @@ use super::Shard;
 use super::conn::serve;
 use super::net::{Listener, sleep, spawn_task, yield_if_needed};
 use super::tls::Tls;
-use super::wire::Arrival;
+use super::wire::{Arrival, Entrance};
 
 /// How long to wait when the process is out of descriptors or memory before trying again.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
 /// Accepts until the shard stops.
-pub(crate) async fn run(shard: Rc<Shard>, listener: Listener) {
+pub(crate) async fn run(shard: Rc<Shard>, listener: Listener, entrance: Entrance) {
+    let tls = match entrance {
+        Entrance::Public => shard.config.tls.clone(),
+        Entrance::Trickle => (shard.config.trickle_listen.as_ref()).and_then(|at| at.tls.clone()),
+    };
     while let Some(accepted) = or(async { Some(listener.accept().await) }, shard.stopped()).await {
         match accepted {
             Ok(stream) => {
                 stream.tune();
-                let tls = match &shard.config.tls {
+                let tls = match &tls {
                     None => None,
                     Some(config) => match ServerConnection::new(Arc::clone(config)) {
                         Ok(session) => Some(Tls::new(session)),
@@ -36,6 +42,7 @@ pub(crate) async fn run(shard: Rc<Shard>, listener: Listener) {
                         stream,
                         tls,
                         unread: Vec::new(),
+                        entrance,
                     },
                 );
                 yield_if_needed().await;

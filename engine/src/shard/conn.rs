@@ -21,7 +21,7 @@ use trickle::{Conn, Millis, Waiter, Wants};
 use super::payload::Payload;
 use super::tls::Tls;
 use super::wake::Prompt;
-use super::wire::{Arrival, Wire};
+use super::wire::{Arrival, Entrance, Wire};
 use super::{Shard, door, route, till};
 
 /// Steps of one poll before others get a turn.
@@ -66,7 +66,12 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) {
     let Some(driver) = Rc::into_inner(driver) else {
         return;
     };
-    let Driver { mut conn, wire, .. } = driver.into_inner();
+    let Driver {
+        mut conn,
+        wire,
+        entrance,
+        ..
+    } = driver.into_inner();
     if conn.was_refused() {
         shard.counters.add(|c| &mut c.bad_requests, 1);
     }
@@ -79,7 +84,7 @@ pub(crate) async fn serve(shard: Rc<Shard>, arrival: Arrival) {
                 false => door::leave(&shard, wire, unused),
             }
         }
-        Exit::Move(to) => route::send(&shard, to, wire, conn.take_unused()),
+        Exit::Move(to) => route::send(&shard, to, wire, conn.take_unused(), entrance),
     }
     shard.ring();
 }
@@ -104,6 +109,7 @@ impl Prompt for RefCell<Driver> {
 struct Driver {
     shard: Rc<Shard>,
     wire: Wire,
+    entrance: Entrance,
     conn: Conn<Payload>,
     waiter: Waiter,
     page: Option<PageMut>,
@@ -123,12 +129,14 @@ impl Driver {
             stream,
             tls,
             unread,
+            entrance,
         } = arrival;
         let waiter = shard.sleepers.register();
         let mut conn = Conn::new(waiter, shard.timing, shard.now());
         conn.inherit(unread);
         Self {
             wire: Wire { stream, tls },
+            entrance,
             conn,
             waiter,
             page: None,
@@ -357,6 +365,10 @@ impl Driver {
             .handle_bytes(&shard.config.trickle.base, bytes, shard.now())
         {
             Step::Continue => Turn::Again,
+            Step::Elsewhere if self.entrance == Entrance::Trickle => {
+                self.conn.refuse(404, "404 page not found", shard.now());
+                Turn::Again
+            }
             Step::Elsewhere => Turn::Exit(Exit::Elsewhere),
             Step::Request(request) => {
                 let home = trickle::Home::of(&request.name).shard(shard.peers.len());

@@ -48,6 +48,7 @@ use route::Migrant;
 use till::Till;
 pub(crate) use till::read_head;
 use wake::Sleepers;
+use wire::Entrance;
 
 /// How long a stopping shard waits for its tasks to take leave.
 const FAREWELL: Duration = Duration::from_millis(500);
@@ -123,8 +124,41 @@ pub(crate) struct Start {
     pub(crate) lanes: crate::lane::Lanes,
     pub(crate) window: Option<ShardWindow>,
     /// Where to listen, and where to say that it does.
-    pub(crate) listen: SocketAddr,
-    pub(crate) ready: mpsc::Sender<Result<SocketAddr, String>>,
+    pub(crate) listen: Addrs,
+    pub(crate) ready: mpsc::Sender<Result<Addrs, String>>,
+}
+
+/// Where a shard listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addrs {
+    /// For all.
+    pub(crate) public: SocketAddr,
+    /// For trickle alone.
+    pub(crate) trickle: Option<SocketAddr>,
+}
+
+/// A shard's listening sockets.
+struct Listeners {
+    public: net::Listener,
+    trickle: Option<net::Listener>,
+}
+
+impl Listeners {
+    /// Opens them; and says where they are, since port 0 is any.
+    fn open(at: Addrs) -> Result<(Self, Addrs), String> {
+        let bind = |addr| {
+            net::Listener::bind(addr)
+                .and_then(|listener| Ok((listener.local_addr()?, listener)))
+                .map_err(|error| format!("cannot listen on {addr}: {error}"))
+        };
+        let (public_addr, public) = bind(at.public)?;
+        let (trickle_addr, trickle) = at.trickle.map(bind).transpose()?.unzip();
+        let addrs = Addrs {
+            public: public_addr,
+            trickle: trickle_addr,
+        };
+        Ok((Self { public, trickle }, addrs))
+    }
 }
 
 /// A shard's whole life, on its own thread.
@@ -140,15 +174,13 @@ pub(crate) async fn run(start: Start) {
         listen,
         ready,
     } = start;
-    let listener = match net::Listener::bind(listen)
-        .and_then(|listener| Ok((listener.local_addr()?, listener)))
-    {
-        Ok((addr, listener)) => {
-            let _ = ready.send(Ok(addr));
-            listener
+    let listeners = match Listeners::open(listen) {
+        Ok((listeners, addrs)) => {
+            let _ = ready.send(Ok(addrs));
+            listeners
         }
-        Err(error) => {
-            let _ = ready.send(Err(format!("cannot listen on {listen}: {error}")));
+        Err(why) => {
+            let _ = ready.send(Err(why));
             return;
         }
     };
@@ -156,7 +188,11 @@ pub(crate) async fn run(start: Start) {
     let _guard = fatal::Guard(fatal::Reason::ShardPanicked);
     let shard = Rc::new(Shard::new(index, config, control, peers, lanes, window));
     net::spawn_task(Till::run(shard.clone()));
-    net::spawn_task(accept::run(shard.clone(), listener));
+    let Listeners { public, trickle } = listeners;
+    net::spawn_task(accept::run(shard.clone(), public, Entrance::Public));
+    if let Some(listener) = trickle {
+        net::spawn_task(accept::run(shard.clone(), listener, Entrance::Trickle));
+    }
     net::spawn_task(beat(shard.clone()));
     pump(&shard, mailbox).await;
     shard.farewell().await;

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use super::net::Stream;
 use super::tls::Tls;
-use super::wire::{Arrival, Wire};
+use super::wire::{Arrival, Entrance, Wire};
 use super::{Message, Shard, door};
 
 /// A connection between two shards. If it is lost, its socket closes.
@@ -15,6 +15,7 @@ pub(crate) struct Migrant {
     fd: OwnedFd,
     tls: Option<Tls>,
     unread: Vec<u8>,
+    entrance: Entrance,
 }
 
 impl Migrant {
@@ -24,6 +25,7 @@ impl Migrant {
             fd,
             tls: None,
             unread: Vec::new(),
+            entrance: Entrance::Public,
         }
     }
 
@@ -33,16 +35,22 @@ impl Migrant {
             stream: Stream::adopt(self.fd),
             tls: self.tls,
             unread: self.unread,
+            entrance: self.entrance,
         }
     }
 }
 
 /// Sends a connection to the shard that owns its channel.
-pub(crate) fn send(shard: &Shard, to: usize, wire: Wire, unread: Vec<u8>) {
+pub(crate) fn send(shard: &Shard, to: usize, wire: Wire, unread: Vec<u8>, entrance: Entrance) {
     let Wire { stream, tls } = wire;
     let Ok(fd) = stream.release() else { return };
     shard.counters.add(|c| &mut c.moved, 1);
-    let migrant = Migrant { fd, tls, unread };
+    let migrant = Migrant {
+        fd,
+        tls,
+        unread,
+        entrance,
+    };
     if let Err(Message::Migrant(migrant)) = shard.peers[to].send(Message::Migrant(migrant)) {
         shard.counters.add(|c| &mut c.refused, 1);
         if migrant.tls.is_none() {

@@ -82,4 +82,14 @@ pub(crate) struct Arrival {
     pub(crate) stream: Stream,
     pub(crate) tls: Option<Tls>,
     pub(crate) unread: Vec<u8>,
+    pub(crate) entrance: Entrance,
+}
+
+/// By which address a connection came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entrance {
+    /// The one for all: what is not trickle leaves through the door.
+    Public,
+    /// The one for trickle: what is not trickle is not there.
+    Trickle,
 }

@@ -11,6 +11,7 @@ mod garbage;
 mod limits;
 mod memory;
 mod owners;
+mod second_address;
 mod slow;
 mod smuggling;
 mod sweep;

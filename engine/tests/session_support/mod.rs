@@ -57,6 +57,7 @@ impl World {
         let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: None,
+            trickle_listen: None,
             cores: (0..shards).collect(),
             lanes: shards,
             device: engine::Device::Cpu,

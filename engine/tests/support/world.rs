@@ -104,6 +104,7 @@ impl World {
         let mut config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             tls: with_tls.then(tls::server),
+            trickle_listen: None,
             cores: (0..shards).collect(),
             lanes: 1,
             device: engine::Device::Cpu,
