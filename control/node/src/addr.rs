@@ -1,7 +1,8 @@
 //! Addresses as operators write them.
 //!
 //! The service URL is what peers are told; the listening address is where the socket is. The second follows from the
-//! first unless it is given: a loopback service listens on loopback, any other on all addresses, at the same port.
+//! first unless it is given: a loopback service listens on loopback, any other on all addresses, at the same port. An address for
+//! trickle alone is as the first where it does not say otherwise, so it says a port at least.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -67,10 +68,19 @@ impl fmt::Display for ServiceUrl {
 impl Listen {
     /// Completes what the operator wrote, which may be nothing, a host, a `:port`, or both, after a scheme or not.
     pub(crate) fn complete(text: &str, service: &ServiceUrl) -> Result<Self, String> {
+        let usual = Self {
+            addr: SocketAddr::new(default_ip(&service.host), service.port),
+            tls: service.tls,
+        };
+        usual.but(text)
+    }
+
+    /// This address, but for what `text` says of another.
+    pub(crate) fn but(&self, text: &str) -> Result<Self, String> {
         let (scheme, rest) = split_scheme(text)?;
         let (host, port) = split_port(rest)?;
         let ip = match host.as_deref() {
-            None => default_ip(&service.host),
+            None => self.addr.ip(),
             Some("localhost") => Ipv4Addr::LOCALHOST.into(),
             Some(host) => host.parse().map_err(|_| {
                 format!(
@@ -78,11 +88,17 @@ impl Listen {
                 )
             })?,
         };
-        let addr = SocketAddr::new(ip, port.unwrap_or(service.port));
         Ok(Self {
-            addr,
-            tls: scheme.unwrap_or(service.tls),
+            addr: SocketAddr::new(ip, port.unwrap_or(self.addr.port())),
+            tls: scheme.unwrap_or(self.tls),
         })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.addr)
     }
 }
 
@@ -212,6 +228,22 @@ mod tests {
             listen("", "https://[2001:db8::1]"),
             ("[::]:8935".into(), true)
         );
+    }
+
+    #[test]
+    fn a_second_address_is_as_the_first_where_it_says_nothing_else() {
+        let service = ServiceUrl::parse("https://node.example:7000").unwrap();
+        let first = Listen::complete("10.0.0.1", &service).unwrap();
+        for (text, expected) in [
+            (":9000", "https://10.0.0.1:9000"),
+            ("http://:9000", "http://10.0.0.1:9000"),
+            ("127.0.0.1:9000", "https://127.0.0.1:9000"),
+            ("http://[::1]:0", "http://[::1]:0"),
+            ("127.0.0.1", "https://127.0.0.1:7000"),
+        ] {
+            assert_eq!(first.but(text).unwrap().to_string(), expected);
+        }
+        assert!(first.but("ftp://:1").is_err());
     }
 
     #[test]

@@ -31,6 +31,24 @@ pub(crate) struct Options {
     )]
     pub(crate) http_addr: Option<String>,
 
+    /// Where to serve trickle alone, beside the address for all: [http://|https://]ADDRESS[:PORT], as --http-addr where it says nothing else [default: no second address]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "MILLSTREAM_TRICKLE_ADDR",
+        help_heading = "Addresses"
+    )]
+    pub(crate) trickle_addr: Option<String>,
+
+    /// The URL that peers are told for trickle, where it is not the service URL [default: the service URL]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MILLSTREAM_TRICKLE_SERVICE_ADDR",
+        help_heading = "Addresses"
+    )]
+    pub(crate) trickle_service_addr: Option<String>,
+
     /// A certificate chain, PEM, in place of a self-signed one [default: self-signed at every start]
     #[arg(
         long,
@@ -387,6 +405,8 @@ impl Options {
         Self {
             service_addr: self.service_addr.or(other.service_addr),
             http_addr: self.http_addr.or(other.http_addr),
+            trickle_addr: self.trickle_addr.or(other.trickle_addr),
+            trickle_service_addr: self.trickle_service_addr.or(other.trickle_service_addr),
             tls_cert: self.tls_cert.or(other.tls_cert),
             tls_key: self.tls_key.or(other.tls_key),
             cores: self.cores.or(other.cores),
@@ -503,6 +523,8 @@ mod tests {
         let full = Options {
             service_addr: Some("a".into()),
             http_addr: Some("b".into()),
+            trickle_addr: Some("t".into()),
+            trickle_service_addr: Some("s".into()),
             tls_cert: Some("c".into()),
             tls_key: Some("d".into()),
             cores: Some("e".into()),

@@ -19,13 +19,13 @@ use control::orchestrator::{self as plane, Handle};
 use control::payment::Identity;
 use control::ticket::Address;
 use control::world::{System, World};
-use engine::{Engine, TrickleConfig};
+use engine::{Engine, TrickleConfig, TrickleListen};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::addr::ServiceUrl;
+use crate::addr::{Listen, ServiceUrl};
 use crate::cert::{self, Tls};
 use crate::cores;
 use crate::device::DeviceChoice;
@@ -67,7 +67,8 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
     let notes = preflight::check(&mut plan)?;
     let offer = Offer::make(plan.models_dir.as_deref(), plan.onnxruntime.as_deref())?;
     let world: Arc<dyn World> = Arc::new(System);
-    let tls = match plan.listen.tls {
+    let has_tls = plan.listen.tls || plan.trickle_listen.is_some_and(|listen| listen.tls);
+    let tls = match has_tls {
         true => Some(cert::prepare(
             plan.tls_files.as_ref(),
             &plan.service.host,
@@ -110,10 +111,18 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
         world,
     );
     let runtime = runtime(&plan.placement.spare)?;
+    let tls_of = |listen: &Listen| {
+        let tls = tls.as_ref().filter(|_| listen.tls);
+        tls.map(|tls| Arc::clone(&tls.config))
+    };
     let engine = Engine::start_with(
         engine::Config {
             listen: plan.listen.addr,
-            tls: tls.as_ref().map(|tls| Arc::clone(&tls.config)),
+            tls: tls_of(&plan.listen),
+            trickle_listen: plan.trickle_listen.map(|listen| TrickleListen {
+                addr: listen.addr,
+                tls: tls_of(&listen),
+            }),
             cores: plan.placement.cores.clone(),
             lanes: plan.placement.lanes,
             device: plan.device.for_engine(),
@@ -138,16 +147,25 @@ pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
         0 => plan.service.at(local.port()),
         _ => plan.service.clone(),
     };
+    let trickle_local = engine.trickle_addr();
+    let trickle_service = plan.trickle_service.as_ref().map(|url| match url.port {
+        0 => url.at(trickle_local.unwrap_or(local).port()),
+        _ => url.clone(),
+    });
     let control = orchestrator.handle();
-    let urls = plane::Urls::from(service.to_string());
+    let urls = plane::Urls {
+        service: service.to_string(),
+        trickle: trickle_service.as_ref().unwrap_or(&service).to_string(),
+    };
     let served = runtime.spawn(orchestrator.run(Arc::new(engine.clone()), urls));
-    let mut report = describe(
-        &plan,
-        (&service, local, tls.as_ref()),
-        people,
-        &offer.lines,
-        &notes,
-    );
+    let addresses = Addresses {
+        service: &service,
+        local,
+        trickle_service: trickle_service.as_ref(),
+        trickle_local,
+        tls: tls.as_ref(),
+    };
+    let mut report = describe(&plan, &addresses, people, &offer.lines, &notes);
     let running = Running {
         service,
         engine,
@@ -397,9 +415,41 @@ fn runtime(spare: &[usize]) -> Result<Runtime, Failure> {
         })
 }
 
+/// Where it is reached, as the report says it.
+struct Addresses<'a> {
+    service: &'a ServiceUrl,
+    local: SocketAddr,
+    trickle_service: Option<&'a ServiceUrl>,
+    trickle_local: Option<SocketAddr>,
+    tls: Option<&'a Tls>,
+}
+
+impl Addresses<'_> {
+    fn report(&self, plan: &Plan, report: &mut Report) {
+        let how = |listen: &Listen| match self.tls.filter(|_| listen.tls) {
+            Some(tls) => format!("TLS, {}", tls.origin),
+            None => "cleartext".to_owned(),
+        };
+        report.row("service", self.service.to_string());
+        report.row(
+            "listening",
+            format!("{}, {}", self.local, how(&plan.listen)),
+        );
+        if let Some((addr, listen)) = self.trickle_local.zip(plan.trickle_listen.as_ref()) {
+            report.row("", format!("{addr}, {}, trickle alone", how(listen)));
+        }
+        if let Some(tls) = self.tls {
+            report.row("", format!("SHA-256 {}", tls.fingerprint));
+        }
+        if let Some(url) = self.trickle_service {
+            report.row("trickle", format!("peers are told {url}"));
+        }
+    }
+}
+
 fn describe(
     plan: &Plan,
-    (service, local, tls): (&ServiceUrl, SocketAddr, Option<&Tls>),
+    addresses: &Addresses<'_>,
     people: Option<(Address, Address)>,
     models: &[String],
     notes: &[String],
@@ -411,16 +461,7 @@ fn describe(
         "millstream {} orchestrator",
         env!("CARGO_PKG_VERSION")
     ));
-    report.row("service", service.to_string());
-    match tls {
-        Some(tls) => {
-            report.row("listening", format!("{local}, TLS, {}", tls.origin));
-            report.row("", format!("SHA-256 {}", tls.fingerprint));
-        }
-        None => {
-            report.row("listening", format!("{local}, cleartext"));
-        }
-    }
+    addresses.report(plan, &mut report);
     report.row(
         "shards",
         format!("{shards}, on CPU {}", cores::to_list(&place.cores)),

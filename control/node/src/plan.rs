@@ -65,6 +65,10 @@ impl Machine {
 pub(crate) struct Plan {
     pub(crate) service: ServiceUrl,
     pub(crate) listen: Listen,
+    /// Where trickle alone is served as well.
+    pub(crate) trickle_listen: Option<Listen>,
+    /// What peers are told for trickle, where it is not the service URL.
+    pub(crate) trickle_service: Option<ServiceUrl>,
     /// The operator's own certificate and key.
     pub(crate) tls_files: Option<(PathBuf, PathBuf)>,
     pub(crate) placement: Placement,
@@ -102,12 +106,21 @@ impl Plan {
         let http_addr = options.http_addr.as_deref().unwrap_or_default();
         let listen = Listen::complete(http_addr, &service)
             .map_err(|why| bad("http-addr", http_addr, why))?;
+        let trickle_listen = trickle_listen(options.trickle_addr.as_deref(), &listen)?;
+        // An empty variable, or the example's own line switched on, means none; so it does for the second address.
+        let told = options.trickle_service_addr.filter(|url| !url.is_empty());
+        let trickle_service = told
+            .map(|url| {
+                ServiceUrl::parse(&url).map_err(|why| bad("trickle-service-addr", &url, why))
+            })
+            .transpose()?;
+        let has_tls = listen.tls || trickle_listen.is_some_and(|listen| listen.tls);
         let tls_files = match (options.tls_cert, options.tls_key) {
             (None, None) => None,
-            (Some(_), Some(_)) if !listen.tls => {
+            (Some(_), Some(_)) if !has_tls => {
                 return Err(Failure::usage(
                     "a certificate was given, but the port speaks no TLS",
-                    format!("the listening address is http://{}", listen.addr),
+                    format!("the listening address is {listen}"),
                 ));
             }
             (Some(cert), Some(key)) => Some((cert, key)),
@@ -191,6 +204,8 @@ impl Plan {
         Ok(Self {
             service,
             listen,
+            trickle_listen,
+            trickle_service,
             tls_files,
             placement,
             device,
@@ -218,10 +233,11 @@ impl Plan {
     /// The plan as settings, every one of them said.
     pub(crate) fn to_options(&self) -> Options {
         let shards = self.placement.cores.len();
-        let scheme = if self.listen.tls { "https" } else { "http" };
         Options {
             service_addr: Some(self.service.to_string()),
-            http_addr: Some(format!("{scheme}://{}", self.listen.addr)),
+            http_addr: Some(self.listen.to_string()),
+            trickle_addr: self.trickle_listen.map(|listen| listen.to_string()),
+            trickle_service_addr: self.trickle_service.as_ref().map(ServiceUrl::to_string),
             tls_cert: self.tls_files.as_ref().map(|(cert, _)| cert.clone()),
             tls_key: self.tls_files.as_ref().map(|(_, key)| key.clone()),
             cores: Some(cores::to_list(&self.placement.cores)),
@@ -250,6 +266,26 @@ impl Plan {
             ..self.payments.to_options()
         }
     }
+}
+
+/// Where trickle alone is served, if anywhere; `all` is where all is.
+fn trickle_listen(text: Option<&str>, all: &Listen) -> Result<Option<Listen>, Failure> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let listen = all
+        .but(text)
+        .map_err(|why| bad("trickle-addr", text, why))?;
+    if engine::config::is_same_place(listen.addr, all.addr) {
+        return Err(Failure::usage(
+            format!("trickle-addr `{text}` is no second address"),
+            format!(
+                "the node listens on {} already: give it a port of its own",
+                all.addr
+            ),
+        ));
+    }
+    Ok(Some(listen))
 }
 
 fn bad(name: &str, value: &str, why: String) -> Failure {
@@ -433,6 +469,25 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_second_address_is_optional_and_has_tls_or_not_for_itself() {
+        let plan = |toml: &str| plan(&format!("service-addr = \"https://node.example\"\n{toml}"));
+        let none = plan("trickle-addr = \"\"\ntrickle-service-addr = \"\"").unwrap();
+        assert_eq!((none.trickle_listen, none.trickle_service), (None, None));
+        let some = plan(
+            "trickle-addr = \"http://127.0.0.1:9000\"\ntrickle-service-addr = \"https://cdn.example:443\"",
+        )
+        .unwrap();
+        let listen = some.trickle_listen.map(|listen| listen.to_string());
+        assert_eq!(listen.as_deref(), Some("http://127.0.0.1:9000"));
+        let told = some.trickle_service.map(|url| url.to_string());
+        assert_eq!(told.as_deref(), Some("https://cdn.example:443"));
+        // A certificate may be for the second address alone.
+        let files = "tls-cert = \"c\"\ntls-key = \"k\"\nhttp-addr = \"http://:8935\"";
+        assert!(plan(&format!("{files}\ntrickle-addr = \"https://:1\"")).is_ok());
+        assert!(plan(&format!("{files}\ntrickle-addr = \":1\"")).is_err());
+    }
+
+    #[test]
     fn totals_are_shared_among_the_shards() {
         let plan = plan(
             "cores = \"0-2\"\nmax-connections = 1000\nmax-channels = 31\npage-memory-mib = 96\n",
@@ -494,6 +549,22 @@ pub(crate) mod tests {
                 "http-addr `x.example` is not understood",
             ),
             (
+                "trickle-addr = \"ftp://x\"",
+                "trickle-addr `ftp://x` is not understood",
+            ),
+            (
+                "trickle-addr = \"127.0.0.1\"",
+                "the node listens on 127.0.0.1:8935 already",
+            ),
+            (
+                "trickle-addr = \"0.0.0.0:8935\"",
+                "trickle-addr `0.0.0.0:8935` is no second address",
+            ),
+            (
+                "trickle-service-addr = \"https://x/y\"",
+                "trickle-service-addr `https://x/y` is not understood",
+            ),
+            (
                 "tls-cert = \"c.pem\"",
                 "--tls-cert and --tls-key go together",
             ),
@@ -535,7 +606,7 @@ pub(crate) mod tests {
     #[test]
     fn a_plan_printed_and_read_again_is_the_same_plan() {
         let first =
-            plan("service-addr = \"https://node.example\"\ncores = \"1-2\"\nlog = \"debug\"")
+            plan("service-addr = \"https://node.example\"\ncores = \"1-2\"\nlog = \"debug\"\ntrickle-addr = \":9000\"")
                 .unwrap();
         let printed = first.to_options().to_toml().unwrap();
         let second = plan(&printed).unwrap();

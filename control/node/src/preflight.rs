@@ -50,7 +50,10 @@ pub(crate) fn check(plan: &mut Plan) -> Result<Vec<String>, Failure> {
         Err(failure) => failures.push(failure),
     }
     failures.extend(data_dir(&plan.data_dir).err());
-    failures.extend(port(plan.listen.addr).err());
+    failures.extend(port(plan.listen.addr, "--http-addr").err());
+    if let Some(listen) = &plan.trickle_listen {
+        failures.extend(port(listen.addr, "--trickle-addr").err());
+    }
     match Failure::all(failures) {
         Some(failure) => Err(failure),
         None => Ok(notes),
@@ -196,27 +199,32 @@ fn layout(dir: &Path) -> io::Result<Option<String>> {
     }
 }
 
-fn port(addr: SocketAddr) -> Result<(), Failure> {
+/// Whether an address can be listened on; `flag` is the one that says another.
+fn port(addr: SocketAddr, flag: &str) -> Result<(), Failure> {
     match TcpListener::bind(addr) {
         Ok(_closed_again) => Ok(()),
-        Err(error) => Err(port_failure(addr, &error)),
+        Err(error) => Err(port_failure(addr, flag, &error)),
     }
 }
 
-fn port_failure(addr: SocketAddr, error: &io::Error) -> Failure {
+fn port_failure(addr: SocketAddr, flag: &str, error: &io::Error) -> Failure {
     let port = addr.port();
     let fix = match error.kind() {
         ErrorKind::AddrInUse => {
-            format!("`ss -ltnp 'sport = :{port}'` names who has it; stop that, or choose another with --http-addr")
+            format!(
+                "`ss -ltnp 'sport = :{port}'` names who has it; stop that, or choose another with {flag}"
+            )
         }
         ErrorKind::PermissionDenied => format!(
-            "ports below 1024 are for root: choose one above with --http-addr, or \
+            "ports below 1024 are for root: choose one above with {flag}, or \
              `sysctl -w net.ipv4.ip_unprivileged_port_start={port}`"
         ),
         ErrorKind::AddrNotAvailable => {
-            "`ip addr` lists this machine's addresses; choose one of them with --http-addr, or leave it out".to_owned()
+            format!(
+                "`ip addr` lists this machine's addresses; choose one of them with {flag}, or leave it out"
+            )
         }
-        _ => "choose another address with --http-addr".to_owned(),
+        _ => format!("choose another address with {flag}"),
     };
     Failure::new(
         Reason::Port,
@@ -286,7 +294,7 @@ mod tests {
     fn a_port_that_is_taken_is_named() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = taken.local_addr().unwrap();
-        let failure = port(addr).unwrap_err();
+        let failure = port(addr, "--trickle-addr").unwrap_err();
         assert_eq!(failure.status(), 12);
         let text = failure.to_string();
         assert!(text.contains(&format!("cannot listen on {addr}")), "{text}");
@@ -294,10 +302,12 @@ mod tests {
             text.contains(&format!("sport = :{}", addr.port())),
             "{text}"
         );
+        assert!(text.contains("another with --trickle-addr"), "{text}");
         drop(taken);
-        port(addr).unwrap();
+        port(addr, "--http-addr").unwrap();
         let denied = port_failure(
             "0.0.0.0:443".parse().unwrap(),
+            "--http-addr",
             &ErrorKind::PermissionDenied.into(),
         );
         assert!(denied.to_string().contains("ports below 1024"));

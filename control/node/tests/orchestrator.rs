@@ -68,6 +68,57 @@ fn it_starts_answers_and_ends_with_status_0() {
 }
 
 #[test]
+fn trickle_alone_is_at_the_second_address_and_peers_are_told_what_the_flag_says() {
+    let second = ["--trickle-addr", "127.0.0.1:0"];
+    let node = Node::start("second", &[&CLEARTEXT[..], &second].concat());
+    let alone = node
+        .report
+        .lines()
+        .find_map(|line| line.trim().strip_suffix(", cleartext, trickle alone"));
+    let alone = alone
+        .unwrap_or_else(|| panic!("{}", node.report))
+        .parse()
+        .unwrap();
+    assert_ne!(alone, node.addr);
+    let answer = node.http(START);
+    let urls = format!("\"publish_url\":\"http://{}/ai/trickle/", node.addr);
+    let (_, id) = answer
+        .split_once(&urls)
+        .unwrap_or_else(|| panic!("{answer}"));
+    let id = id.split('"').next().unwrap();
+    // The session's channels are at both, and all else at the first.
+    let next =
+        format!("GET /ai/trickle/{id}/next HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    for addr in [alone, node.addr] {
+        let answer = Node::http_at(addr, &next);
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    }
+    for request in [HEALTH, START] {
+        let answer = Node::http_at(alone, request);
+        assert!(
+            answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("404 page not found\n"),
+            "{answer}"
+        );
+    }
+    drop(node);
+
+    let told = ["--trickle-service-addr", "http://127.0.0.1:0"];
+    let node = Node::start("second-told", &[&CLEARTEXT[..], &second, &told].concat());
+    let url = node
+        .report
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("trickle "))
+        .and_then(|row| row.trim().strip_prefix("peers are told "));
+    let url = url.unwrap_or_else(|| panic!("{}", node.report)).to_owned();
+    assert_ne!(url, format!("http://{}", node.addr));
+    let answer = node.http(START);
+    for name in ["publish", "subscribe", "control", "events"] {
+        let named = format!("\"{name}_url\":\"{url}/ai/trickle/");
+        assert!(answer.contains(&named), "{answer}");
+    }
+}
+
+#[test]
 fn the_report_names_the_device_and_sessions_may_ask_for_the_models_that_are_there() {
     let dir = std::env::temp_dir().join(format!("millstream-offered-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();

@@ -310,6 +310,7 @@ struct App {
     commands: Commands,
     world: Arc<dyn World>,
     desk: Arc<Desk>,
+    /// What channels are reached by.
     trickle_url: Arc<str>,
     trickle_base: Arc<str>,
     owner_tokens: bool,

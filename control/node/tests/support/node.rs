@@ -122,7 +122,12 @@ impl Node {
     }
 
     pub(crate) fn http(&self, request: &str) -> String {
-        let mut stream = TcpStream::connect(self.addr).unwrap();
+        Self::http_at(self.addr, request)
+    }
+
+    /// As [`Self::http`], at another of its addresses.
+    pub(crate) fn http_at(addr: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(addr).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
