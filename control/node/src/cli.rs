@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::demo::DemoArgs;
+use crate::gateway::GatewayCommand;
 use crate::options::Options;
 use crate::tickets::TicketCommand;
 
@@ -86,6 +87,9 @@ pub(crate) enum Command {
     /// Show which devices can process video, what each decodes and encodes, and what runs where.
     #[command(after_help = DEVICES_HELP)]
     Devices(DevicesArgs),
+    /// Look for orchestrators with a gateway's eyes.
+    #[command(subcommand)]
+    Gateway(GatewayCommand),
     /// Tools for tickets: check verifiers, show what was recorded.
     #[command(subcommand)]
     Ticket(TicketCommand),

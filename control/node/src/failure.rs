@@ -16,8 +16,8 @@ pub(crate) struct Failure {
 /// The exit statuses; `--help` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// Vectors do not agree.
-    Vectors = 1,
+    /// What was asked is not so: vectors do not agree, no orchestrator is compatible.
+    No = 1,
     /// A flag, a variable or the file cannot be understood.
     Usage = 2,
     /// The kernel gives no io_uring.

@@ -14,6 +14,7 @@ mod demo;
 mod device;
 mod devices;
 mod failure;
+mod gateway;
 mod models;
 mod options;
 mod orchestrator;
@@ -64,6 +65,14 @@ fn run(command: Command) -> Result<(), Failure> {
                 false => devices::text(&probe, Style::of(io::stdout().is_terminal())),
             });
             Ok(())
+        }
+        Command::Gateway(command) => {
+            start_log("warn")?;
+            let mut said = String::new();
+            let style = Style::of(io::stdout().is_terminal());
+            let outcome = gateway::run(&command, style, &mut said);
+            print(&said);
+            outcome
         }
         Command::Ticket(command) => {
             let mut said = String::new();
