@@ -29,4 +29,5 @@ pub mod tls;
 pub mod world;
 
 pub use link;
+pub use proto;
 pub use ticket;
