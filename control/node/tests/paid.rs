@@ -24,7 +24,7 @@ use peer::{Peer, Purse};
 use serde_json::Value;
 use stream::Stream;
 
-const FLAGS: [&str; 14] = [
+const FLAGS: [&str; 16] = [
     "--service-addr",
     "http://127.0.0.1:0",
     "--network",
@@ -39,6 +39,8 @@ const FLAGS: [&str; 14] = [
     "3",
     "--lanes",
     "1",
+    "--lane-percent",
+    "1000",
 ];
 const MODEL: &str = "builtin/passthrough";
 const PIXELS_PER_SECOND: u64 = 27_648_000;
