@@ -103,6 +103,8 @@ impl Paid {
         let answer = self.client.ask("/payment", &headers, "");
         if answer.status == 200 {
             let result = PaymentResult::decode(&answer.body[..]).unwrap();
+            // Written field by field on a shard, and as a general writer writes it.
+            assert_eq!(result.encode_to_vec(), answer.body);
             let info = result.info.unwrap();
             assert_eq!(
                 info.auth_token.as_ref(),

@@ -364,6 +364,26 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_greeting_has_gos_fields_in_their_places() {
+        let desk = bare(3);
+        let info = desk.greet(Address::ZERO, None, None).unwrap();
+        let token = info.auth_token.clone().unwrap();
+        let mut expected = Vec::new();
+        put_bytes(&mut expected, 1, b"https://a.example:8935");
+        put_bytes(&mut expected, 4, &[0; 20]);
+        put_bytes(&mut expected, 5, &desk.can().bytes);
+        put_message(&mut expected, 6, |into| {
+            put_bytes(into, 1, &token.token);
+            put_bytes(into, 2, token.session_id.as_bytes());
+            ticket::wire::put_int64(into, 3, token.expiration);
+        });
+        // Field 34: a tag of two bytes.
+        expected.extend_from_slice(&[0x92, 0x02, 22]);
+        expected.extend_from_slice(b"https://b.example:8935");
+        assert_eq!(hex::encode(info.encode_to_vec()), hex::encode(expected));
+    }
+
+    #[test]
     fn no_two_greetings_have_the_same_session() {
         let desk = bare(1);
         let session = || {

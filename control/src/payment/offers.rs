@@ -187,3 +187,22 @@ pub(crate) fn to_message(params: &TicketParams) -> net::TicketParams {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proto::Message;
+
+    #[test]
+    fn parameters_are_gos_byte_for_byte() {
+        // `ticket_params_proto_vectors` of engine/ticket/tests/ticket-vectors.json.
+        let vector = hex::decode(
+            "0a147bcba8198e036adf82ef3e2ceed5fdee7aba866512072aa1efb94e00001a1e0b2f4fc0794908cf232ff78625902416a7530755a66c5788c4a773d4b0\
+             0022206ac942949b4a76142cb586896ad392602e4e41c81ba415af226a25ddd01202232a2088f94e560eee4c82ac67ef441e47265cf7a05361dab148a9b3\
+             2699b324fe00d6320401406f683a2508801b122041b1a0649752af1b28b3dc29a1556eee781e4a4c3a1f7f53f90fa834de098c4d",
+        )
+        .unwrap();
+        let params = TicketParams::parse(&vector).unwrap();
+        assert_eq!(to_message(&params).encode_to_vec(), vector);
+    }
+}
