@@ -69,6 +69,8 @@ pub(crate) struct PaymentPlan {
     price: Price,
     prices: Prices,
     auto_adjust: bool,
+    /// What was read and means nothing here.
+    notes: Vec<String>,
     /// The two as they were given, to be printed again.
     texts: (Option<String>, Option<String>),
     rules: Rules,
@@ -110,7 +112,8 @@ impl PaymentPlan {
                     format!("price-per-unit, pixels-per-unit: {fault}"),
                 )
             })?;
-        let prices = read_prices(options, price)?;
+        let mut notes = Vec::new();
+        let prices = read_prices(options, price, &mut notes)?;
         let account = account(options)?;
         let ticket_ev_wei = options.ticket_ev.unwrap_or(TICKET_EV_WEI);
         let missing = match (is_paid, recipient) {
@@ -180,6 +183,7 @@ impl PaymentPlan {
             recipient: recipient.filter(|_| is_paid),
             account,
             prices,
+            notes,
             auto_adjust: options.auto_adjust.unwrap_or(true),
             texts: (text(options.price_per_gateway), text(options.ai_models)),
             rules,
@@ -219,6 +223,11 @@ impl PaymentPlan {
             ticket_wait: u64::try_from(self.gather.wait.as_micros()).ok(),
             ..Options::default()
         }
+    }
+
+    /// What the operator should know of what was read.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// How live sessions are charged.
@@ -372,7 +381,11 @@ fn account(options: &PaymentOptions<'_>) -> Result<Option<AccountPlan>, Failure>
 }
 
 /// What work costs: the flags, and the two lists.
-fn read_prices(options: &PaymentOptions<'_>, price: Price) -> Result<Prices, Failure> {
+fn read_prices(
+    options: &PaymentOptions<'_>,
+    price: Price,
+    notes: &mut Vec<String>,
+) -> Result<Prices, Failure> {
     let pixels = NonZeroU64::new(price.pixels()).unwrap_or(NonZeroU64::MIN);
     let base = Rate::new(Wei::from(price.wei()), pixels);
     let mut config = prices::Config {
@@ -398,6 +411,12 @@ fn read_prices(options: &PaymentOptions<'_>, price: Price) -> Result<Prices, Fai
         let (wei, unit) = (options.price.0.unwrap_or(0), options.price.1.unwrap_or(1));
         let unit = NonZeroU64::new(unit).unwrap_or(NonZeroU64::MIN);
         let whole = Rate::new(Wei::from(wei), NonZeroU64::MIN);
+        if let Some(entry) = list.iter().find(|entry| is_more_than_a_price(entry)) {
+            notes.push(format!(
+                "of --ai-models prices alone are used: what it says of capacity, url, token or optimization_flags, as of {}, is not",
+                entry.model_id
+            ));
+        }
         for entry in list {
             let rate = entry.rate(whole, unit).ok_or_else(|| {
                 wrong(name, format!("the price of {} is too fine", entry.model_id))
@@ -412,6 +431,14 @@ fn read_prices(options: &PaymentOptions<'_>, price: Price) -> Result<Prices, Fai
     }
     Prices::new(config)
         .map_err(|error| Failure::usage("the prices cannot be used together", error.to_string()))
+}
+
+/// Whether an entry says something that this node does not act on. Every model is warm.
+fn is_more_than_a_price(entry: &prices::ModelEntry) -> bool {
+    entry.capacity.is_some()
+        || !entry.url.is_empty()
+        || !entry.token.0.is_empty()
+        || !entry.optimization_flags.is_empty()
 }
 
 /// A list itself, or what the file of that name holds.
@@ -542,6 +569,21 @@ mod tests {
             signed[1],
             "a live session is charged every 5 s, and ends 10 s after its account went below zero"
         );
+    }
+
+    #[test]
+    fn what_is_not_used_is_said() {
+        let models = |more: &str| {
+            let json = format!(
+                r#"[{{"pipeline":"live-video-to-video","model_id":"noop","price_per_unit":1{more}}}]"#
+            );
+            // For as long as the tests run.
+            let json: &'static str = json.leak();
+            resolve(|o| o.ai_models = Some(json)).unwrap().notes
+        };
+        assert!(models("").is_empty());
+        let notes = models(r#","capacity":4"#);
+        assert!(notes[0].contains("as of noop, is not"), "{notes:?}");
     }
 
     #[test]

@@ -101,6 +101,12 @@ impl Plan {
     /// Fills in and checks.
     pub(crate) fn resolve(options: Options, machine: &Machine) -> Result<Self, Failure> {
         let service_addr = options.service_addr.as_deref().unwrap_or(SERVICE_ADDR);
+        if service_addr == "none" {
+            return Err(Failure::usage(
+                "a node that only names others is not here yet",
+                "service-addr is `none`, which go-livepeer takes for that; name a host of that name as https://none",
+            ));
+        }
         let service = ServiceUrl::parse(service_addr)
             .map_err(|why| bad("service-addr", service_addr, why))?;
         let http_addr = options.http_addr.as_deref().unwrap_or_default();
@@ -543,6 +549,10 @@ pub(crate) mod tests {
             (
                 "service-addr = \"ftp://x\"",
                 "service-addr `ftp://x` is not understood",
+            ),
+            (
+                "service-addr = \"none\"",
+                "a node that only names others is not here yet",
             ),
             (
                 "http-addr = \"x.example\"",
