@@ -17,8 +17,8 @@
 //!   waits for each answer would have seen stands beside it, as *uncorrected*.
 //! - Only what was due within the window counts; warm-up and cool-down have the same traffic and count for nothing.
 //! - The generator measures itself. When it was the bottleneck, the run fails, and its figures do not count.
-//! - Nothing here is told how a server works: no parser is shared with one, so no mistake is. The one exception is how a ticket is
-//!   laid out and signed; see [`tickets`].
+//! - Nothing here is told how a server works: no parser is shared with one, so no mistake is. The exceptions are how a ticket is
+//!   laid out and signed, and gRPC's messages; see [`gateway`].
 //! - Chance has a seed, and the seed is in the result.
 #![forbid(unsafe_code)]
 
@@ -29,6 +29,9 @@ pub mod clock;
 pub mod compare;
 pub mod conduct;
 pub mod failure;
+pub mod gateway;
+pub mod grpc;
+pub mod h2;
 pub mod http;
 pub mod live;
 pub mod machine;

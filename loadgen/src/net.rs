@@ -105,6 +105,12 @@ impl Net {
         self.socket(token).is_some_and(Socket::is_open)
     }
 
+    /// Whether HTTP/2 may be spoken on an open socket: over TLS both sides must have said so.
+    pub fn has_agreed_on_h2(&self, token: Token) -> bool {
+        self.socket(token)
+            .is_some_and(|socket| !socket.is_tls() || socket.alpn() == Some(dial::H2))
+    }
+
     /// Plaintext that waits for the peer to read. TLS may hold 256 KiB more.
     pub fn unsent(&self, token: Token) -> usize {
         self.socket(token).map_or(0, Socket::unsent)

@@ -1,7 +1,7 @@
 //! The scenario `tickets`: payments with probabilistic tickets, to an orchestrator that checks and credits them.
 //!
 //! ```text
-//!   before   ledger ── what is open is settled ── POST /refresh-payment ── tickets are signed, all of them ── connections are made
+//!   before   ledger ── what is open is settled ── GetOrchestrator ── tickets are signed, all of them ── connections are made
 //!   then     due ──▶ a connection is idle ──▶ POST /payment ──▶ 200, 400, … ──▶ as it should be? ──▶ ledger
 //!             ├──────────────── payment, or refusal ───────────┤
 //! ```
@@ -14,7 +14,7 @@
 //! - Forged payments and those that come a second time are to be refused. One that is accepted is *corrupt*, whenever it was.
 //!
 //! Here alone the generator shares code with a server: tickets are laid out, signed and written by the crate `ticket`, whose vectors are
-//! the deployed contract's and go-livepeer's. What is answered is read by code of our own.
+//! the deployed contract's and go-livepeer's; and messages are those of the crate `proto`.
 //!
 //! Errors by class: `unknown` (the connection broke, or the run was over, before the answer: the payment is open), `connect` (no
 //! connection), `malformed` (no HTTP), `status-N`, and for a refusal its reason: `signature`, `already-seen`, `nonces-full`, `expired`,
@@ -64,6 +64,7 @@ use ticket::Address;
 use crate::clock::{self, SECOND};
 use crate::conduct::{Lengths, Scenario, Stop, Worker};
 use crate::failure::Failure;
+use crate::gateway::{Identity, Offer};
 use crate::measure::{Interval, Metric};
 use crate::outcome::{Better, Figure, ServerUse, Stream};
 use crate::polite::Demand;
@@ -72,10 +73,8 @@ use crate::target::Target;
 mod judge;
 mod ledger;
 mod lines;
-mod offer;
 mod options;
 mod plan;
-mod proto;
 mod purse;
 mod settle;
 mod worker;
@@ -84,9 +83,7 @@ pub use ledger::{Account, Ledger, OpenPayment, Parts, SCHEMA};
 pub use options::Options;
 pub use settle::{Settlement, StillOpen};
 
-use offer::Offer;
 use plan::Manner;
-use purse::Purse;
 use worker::TicketsWorker;
 
 /// The scenario, resolved. Clones are one: they share the ledger.
@@ -147,12 +144,9 @@ impl Tickets {
         self.books().ledger.clone()
     }
 
-    /// The senders, and what each pays for.
-    pub fn senders(&self) -> impl Iterator<Item = (Address, String)> + '_ {
-        (0..self.manner.senders).map(|number| {
-            let purse = Purse::new(self.seed, number);
-            (purse.address(), purse.manifest_id().to_owned())
-        })
+    /// The senders. What each pays for, its session, the orchestrator says when it is asked.
+    pub fn senders(&self) -> impl Iterator<Item = Address> + '_ {
+        (0..self.manner.senders).map(|number| Identity::seeded(self.seed, number).address())
     }
 
     /// Whether payments are forged or repeated, which is for servers of one's own.

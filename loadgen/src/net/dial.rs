@@ -1,7 +1,7 @@
 //! How a server is connected to: its address, and whose certificate is believed.
 //!
 //! As stock trickle peers do: no protocol is negotiated (no ALPN), so HTTP/1.1 is spoken, and no session is resumed, so each
-//! connection pays for its whole handshake.
+//! connection pays for its whole handshake. Only for gRPC is HTTP/2 asked for, as gRPC's own clients do.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream};
@@ -34,10 +34,25 @@ impl Dialer {
     /// # Errors
     /// The roots cannot be read, or the host cannot be in a certificate.
     pub fn new(target: &Target) -> Result<Self, Failure> {
+        Self::with_alpn(target, Vec::new())
+    }
+
+    /// The same, for HTTP/2: over TLS it is asked for, and whether it was agreed on is told by [`super::Net::has_agreed_on_h2`]. Without
+    /// TLS whoever connects just speaks it.
+    ///
+    /// # Errors
+    /// As [`Self::new`]'s.
+    pub fn h2(target: &Target) -> Result<Self, Failure> {
+        Self::with_alpn(target, vec![H2.to_vec()])
+    }
+
+    fn with_alpn(target: &Target, alpn: Vec<Vec<u8>>) -> Result<Self, Failure> {
         let tls = if target.is_tls {
             let name = ServerName::try_from(target.host.clone())
                 .map_err(|error| Failure::new(format!("{}: {error}", target.host)))?;
-            Some((Arc::new(config(&target.trust)?), name))
+            let mut config = config(&target.trust)?;
+            config.alpn_protocols = alpn;
+            Some((Arc::new(config), name))
         } else {
             None
         };
@@ -104,6 +119,9 @@ fn config(trust: &Trust) -> Result<ClientConfig, Failure> {
     config.resumption = Resumption::disabled();
     Ok(config)
 }
+
+/// HTTP/2's name in TLS.
+pub(super) const H2: &[u8] = b"h2";
 
 /// Believes any certificate: an orchestrator signs its own, and stock peers do not look. That whoever shows it also has its key
 /// is checked all the same, so that a handshake costs what theirs cost.

@@ -83,6 +83,11 @@ impl Socket {
                 .is_none_or(|tls| !tls.connection.is_handshaking())
     }
 
+    /// What was negotiated, if anything; not to be asked before it is open.
+    pub(super) fn alpn(&self) -> Option<&[u8]> {
+        self.tls.as_ref()?.connection.alpn_protocol()
+    }
+
     pub(super) fn has_pending(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_pending)
     }

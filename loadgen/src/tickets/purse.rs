@@ -1,27 +1,25 @@
 //! A sender: its key, what it pays for, and the payments that it signs.
 //!
-//! Key and purpose follow from the seed and the sender's number, so a later run with the same seed pays into the same accounts.
-//! Nonces do not go on from run to run: each begins with parameters of its own.
+//! The key follows from the seed and the sender's number, so a later run with the same seed is the same senders. What it pays for is the
+//! session that the orchestrator gave it: the account is that session's, and stays it when the nonces of its parameters are used up and
+//! others are offered, which come with a token of their own.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ticket::amount::ExpectedValue;
-use ticket::keccak::keccak256;
-use ticket::sender::{LocalKey, PaymentSession};
-use ticket::wire::put_bytes;
+use ticket::sender::PaymentSession;
 use ticket::{Address, Signature};
 
-use super::offer::Offer;
 use super::plan::Kind;
 use crate::failure::Failure;
+use crate::gateway::{Identity, Offer, credentials};
 
 /// A sender.
 pub(super) struct Purse {
-    key: LocalKey,
-    manifest_id: String,
-    /// What it pays for as the header has it: `SegData` in base64.
-    purpose: String,
+    identity: Identity,
     session: Option<PaymentSession>,
+    /// Its account's name, once it has been offered something.
+    manifest_id: String,
     rng: fastrand::Rng,
     bytes: Vec<u8>,
 }
@@ -37,29 +35,25 @@ pub(super) struct Signed {
 
 impl Purse {
     pub(super) fn new(seed: u64, number: u32) -> Self {
-        let manifest_id = format!("loadgen-{seed}-{number}");
-        let mut bytes = Vec::new();
-        put_bytes(&mut bytes, 1, manifest_id.as_bytes());
         Self {
-            key: key(seed, number),
-            manifest_id,
-            purpose: BASE64.encode(&bytes),
+            identity: Identity::seeded(seed, number),
             session: None,
+            manifest_id: String::new(),
             rng: fastrand::Rng::with_seed(seed ^ u64::from(number) << 32),
-            bytes,
+            bytes: Vec::new(),
         }
     }
 
+    pub(super) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     pub(super) fn address(&self) -> Address {
-        self.key.address()
+        self.identity.address()
     }
 
     pub(super) fn manifest_id(&self) -> &str {
         &self.manifest_id
-    }
-
-    pub(super) fn purpose(&self) -> &str {
-        &self.purpose
     }
 
     /// Whether there are nonces for so many more tickets.
@@ -69,37 +63,40 @@ impl Purse {
             .is_some_and(|session| session.left() >= tickets)
     }
 
-    /// Goes on under another offer.
-    pub(super) fn take_offer(&mut self, offer: &Offer) {
+    /// Goes on under another offer. Gives what is paid for under it, as the header has it: `SegData` in base64.
+    pub(super) fn take_offer(&mut self, offer: &Offer) -> String {
         match &mut self.session {
             Some(session) => session.renew(offer.accepted, offer.price),
             None => {
                 let session = PaymentSession::new(self.address(), offer.accepted, offer.price);
                 self.session = Some(session);
+                self.manifest_id.clone_from(&offer.token.session_id);
             }
         }
+        credentials(&self.identity, &self.manifest_id, &offer.token, None)
     }
 
     /// Signs a payment, or pretends to.
     pub(super) fn pay(&mut self, tickets: u32, kind: Kind) -> Result<Signed, Failure> {
+        let address = self.address();
         let Some(session) = &mut self.session else {
             return Err(Failure::new("a sender was to pay before it had an offer"));
         };
         let unsigned = session.tickets(tickets).map_err(|exhausted| {
             Failure::new(format!(
-                "sender {}: {exhausted}, and the orchestrator offered the same again",
-                self.key.address()
+                "sender {address}: {exhausted}, and the orchestrator offered the same again"
             ))
         })?;
         let value = session.accepted().value();
+        let key = self.identity.key();
         self.bytes.clear();
         match kind {
-            Kind::Good => unsigned.write_signed(&self.key, &mut self.bytes),
+            Kind::Good => unsigned.write_signed(key, &mut self.bytes),
             Kind::Forged => {
                 let forged: Vec<_> = unsigned
                     .tickets()
                     .iter()
-                    .map(|(nonce, digest)| (*nonce, forge(&self.key.sign(digest), &mut self.rng)))
+                    .map(|(nonce, digest)| (*nonce, forge(&key.sign(digest), &mut self.rng)))
                     .collect();
                 unsigned.write(&forged, &mut self.bytes);
             }
@@ -108,20 +105,6 @@ impl Purse {
             text: BASE64.encode(&self.bytes),
             value,
         })
-    }
-}
-
-/// The private key of a sender: a hash, which is a key unless all luck fails, and then the next one.
-fn key(seed: u64, number: u32) -> LocalKey {
-    let mut message = b"loadgen tickets ".to_vec();
-    message.extend_from_slice(&seed.to_be_bytes());
-    message.extend_from_slice(&number.to_be_bytes());
-    loop {
-        let hash = keccak256(&message);
-        if let Ok(key) = LocalKey::new(hash) {
-            return key;
-        }
-        message = hash.to_vec();
     }
 }
 
@@ -142,23 +125,16 @@ fn forge(signature: &Signature, rng: &mut fastrand::Rng) -> Signature {
 
 #[cfg(test)]
 mod tests {
+    use ticket::keccak::keccak256;
     use ticket::layout::Digest;
     use ticket::verify::{Claim, Reference, Verifier as _};
 
     use super::*;
 
     #[test]
-    fn a_seed_gives_the_same_senders_again() {
-        let address = |seed, number| Purse::new(seed, number).address();
-        assert_eq!(address(1, 0), address(1, 0));
-        let all = [address(1, 0), address(1, 1), address(2, 0), address(2, 1)];
-        let different: std::collections::BTreeSet<_> = all.into_iter().collect();
-        assert_eq!(different.len(), 4);
-    }
-
-    #[test]
     fn no_forgery_is_the_senders() {
-        let (key, mut rng) = (key(1, 0), fastrand::Rng::with_seed(1));
+        let (identity, mut rng) = (Identity::seeded(1, 0), fastrand::Rng::with_seed(1));
+        let key = identity.key();
         let mut claims = Vec::new();
         for n in 0..600_u64 {
             let digest = Digest(keccak256(&n.to_be_bytes()));

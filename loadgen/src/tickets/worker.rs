@@ -18,14 +18,14 @@ use ticket::amount::ExpectedValue;
 use super::judge::{Answer, Fate, Verdict, judge};
 use super::ledger::OpenPayment;
 use super::lines::{Ended, Job, Lines};
-use super::offer::Offer;
 use super::plan::{Kind, Plan, Slot};
 use super::purse::Purse;
 use super::{PAYMENT, PAYMENT_PATH, REFUSAL, Tickets};
-use crate::ask::Asker;
 use crate::clock::{self, SECOND};
 use crate::conduct::{Stop, Worker};
 use crate::failure::Failure;
+use crate::gateway::Offer;
+use crate::grpc::Asker;
 use crate::measure::{Meter, Timetable};
 use crate::net;
 use crate::outcome::Stream;
@@ -44,6 +44,8 @@ pub(super) struct TicketsWorker {
 /// What was made ready.
 struct Load {
     purses: Vec<Purse>,
+    /// What payments are for, offer by offer: `SegData` in base64.
+    purposes: Vec<String>,
     payments: Vec<Payment>,
     /// In the order of time: after the start, and what goes out then.
     slots: VecDeque<(u64, Slot)>,
@@ -53,6 +55,7 @@ struct Load {
 /// A signed payment.
 struct Payment {
     purse: u32,
+    purpose: u32,
     tickets: u32,
     kind: Kind,
     fate: Fate,
@@ -80,6 +83,7 @@ impl Worker for TicketsWorker {
         net::raise_descriptor_limit();
         let mut load = Load {
             purses: Vec::new(),
+            purposes: Vec::new(),
             payments: Vec::new(),
             slots: VecDeque::new(),
             lines: Lines::new(&self.tickets.target, self.connections)?,
@@ -98,9 +102,9 @@ impl Worker for TicketsWorker {
         let mut running = Running {
             timetable: meter.timetable(),
             heads: load
-                .purses
+                .purposes
                 .iter()
-                .map(|purse| tickets.head(purse))
+                .map(|purpose| tickets.head(purpose))
                 .collect(),
             load,
             tickets,
@@ -123,6 +127,14 @@ impl Worker for TicketsWorker {
 }
 
 impl TicketsWorker {
+    /// What a sender may pay under. It is no job, so there may be room for none.
+    fn ask(&self, asker: &mut Asker, purse: &Purse, stop: &Stop) -> Result<Offer, Failure> {
+        let mut request = purse.identity().request(None);
+        request.ignore_capacity_check = true;
+        Offer::ask(asker, &request, stop)
+            .map_err(|why| why.during(format_args!("sender {}", purse.address())))
+    }
+
     /// Signs everything that will be sent, sender by sender.
     fn sign(&self, load: &mut Load, stop: &Stop) -> Result<(), Failure> {
         let manner = &self.tickets.manner;
@@ -147,15 +159,15 @@ impl TicketsWorker {
                     return Ok(());
                 }
                 if !purse.has_left(plan.tickets) {
-                    let (address, manifest_id) = (purse.address(), purse.manifest_id());
-                    let offer = Offer::ask(&mut asker, address, manifest_id, stop)?;
+                    let offer = self.ask(&mut asker, &purse, stop)?;
                     self.tickets.take_offer(&offer)?;
-                    purse.take_offer(&offer);
+                    load.purposes.push(purse.take_offer(&offer));
                 }
                 let signed = purse.pay(plan.tickets, kind)?;
                 progress.advance(u64::from(plan.tickets));
                 load.payments.push(Payment {
                     purse: purse_number,
+                    purpose: u32::try_from(load.purposes.len() - 1).unwrap_or(u32::MAX),
                     tickets: plan.tickets,
                     kind,
                     fate: Fate::Unknown,
@@ -184,7 +196,7 @@ impl TicketsWorker {
 struct Running {
     tickets: Tickets,
     timetable: Timetable,
-    /// Of each purse: all of a request up to the payment.
+    /// Of each purpose: all of a request up to the payment.
     heads: Vec<String>,
     load: Load,
     meter: Meter,
@@ -285,7 +297,7 @@ impl Running {
             && let Some(job) = self.queue.pop_front()
         {
             let payment = &self.load.payments[job.payment as usize];
-            let head = self.heads[payment.purse as usize].as_bytes();
+            let head = self.heads[payment.purpose as usize].as_bytes();
             self.meter.record_begun(job.due_ns);
             if self.timetable.is_measured(job.due_ns) {
                 self.meter.counts().bytes_sent += payment.text.len() as u64;
@@ -404,11 +416,11 @@ impl Running {
                     let tickets = credited.entry((payment.purse, payment.value)).or_default();
                     *tickets += u64::from(payment.tickets);
                 }
-                Fate::Open => open.push((payment.purse, payment.text)),
+                Fate::Open => open.push((payment.purse, payment.purpose, payment.text)),
                 Fate::Unknown | Fate::Refused => {}
             }
         }
-        let purses = &self.load.purses;
+        let (purses, purposes) = (&self.load.purses, &self.load.purposes);
         self.tickets.enter(|ledger| {
             for ((purse, value), tickets) in credited {
                 let purse = &purses[purse as usize];
@@ -416,9 +428,9 @@ impl Running {
                     .account_mut(purse.address(), purse.manifest_id())
                     .credit(tickets, value);
             }
-            for (purse, payment) in open {
+            for (purse, purpose, payment) in open {
                 let purse = &purses[purse as usize];
-                let purpose = purse.purpose().to_owned();
+                let purpose = purposes[purpose as usize].clone();
                 ledger
                     .account_mut(purse.address(), purse.manifest_id())
                     .open
@@ -430,12 +442,11 @@ impl Running {
 
 impl Tickets {
     /// All of a request up to the payment itself.
-    fn head(&self, purse: &Purse) -> String {
+    fn head(&self, purpose: &str) -> String {
         format!(
-            "POST {PAYMENT_PATH} HTTP/1.1\r\nHost: {}\r\n{}Content-Length: 0\r\nLivepeer-Segment: {}\r\nLivepeer-Payment: ",
+            "POST {PAYMENT_PATH} HTTP/1.1\r\nHost: {}\r\n{}Content-Length: 0\r\nLivepeer-Segment: {purpose}\r\nLivepeer-Payment: ",
             self.target.authority(),
             self.target.tag,
-            purse.purpose()
         )
     }
 }

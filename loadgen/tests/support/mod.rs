@@ -2,7 +2,9 @@
 #![allow(dead_code, unreachable_pub)] // each test binary uses its part
 
 pub mod faulty;
+pub mod grpc;
 pub mod http;
+pub mod payee;
 pub mod python;
 
 use std::time::Duration;

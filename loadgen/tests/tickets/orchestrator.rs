@@ -7,20 +7,20 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use loadgen::tickets::Ledger;
+use proto::net::orchestrator_server;
+use proto::net::{
+    EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo,
+    OrchestratorRequest, PingPong,
+};
 use rustls::ServerConfig;
-use ticket::book::{self, Entry};
-use ticket::check::Asked;
-use ticket::float::Funds;
-use ticket::offer::{self, Head, Policy};
-use ticket::received::{Cursor, Parsed};
-use ticket::verify::{Known, Limits, Portable};
-use ticket::wire::{PriceInfo, Purpose, TicketParams, put_message};
-use ticket::{Address, Book, Check, Hash, Price, Received, Refusal, Secret, SessionId, Wei};
+use ticket::received::Cursor;
+use ticket::{Address, Refusal};
+use tonic::{Request as Call, Response as Reply, Status};
 
+use crate::support::grpc;
 use crate::support::http::{Reading, Request, Wire, answer, answer_with, self_signed, wire};
+use crate::support::payee::{self, Payee};
 
 /// What is done about a payment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,18 +57,21 @@ struct Shared {
 }
 
 struct State {
-    secret: Secret,
-    policy: Policy,
-    head: Head,
-    funds: Funds,
-    check: Check,
-    book: Book,
-    entry: Entry,
-    offers: u64,
+    payee: Payee,
     /// Payments as they came.
     came: Vec<(Address, u32)>,
     /// Answers by status.
     statuses: Vec<u16>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            payee: Payee::new(),
+            came: Vec::new(),
+            statuses: Vec::new(),
+        }
+    }
 }
 
 impl Orchestrator {
@@ -108,6 +111,9 @@ impl Orchestrator {
                 sockets.push(stream.try_clone().unwrap());
                 let (serving, tls) = (Arc::clone(&serving), tls.clone());
                 thread::spawn(move || {
+                    if grpc::is_grpc(&stream, tls.is_some()).unwrap_or(false) {
+                        return grpc::serve(stream, tls.as_deref(), serving).unwrap();
+                    }
                     let socket = stream.try_clone().unwrap();
                     let mut wire = wire(stream, tls);
                     // A client may go as it likes.
@@ -139,15 +145,12 @@ impl Orchestrator {
 
     /// Changes what is offered from now on.
     pub(crate) fn set_policy(&self, ticket_ev: u64, face_value_max: u64) {
-        let mut state = self.state();
-        state.policy.ticket_ev = Wei::from(ticket_ev);
-        state.policy.face_value_max = Wei::from(face_value_max);
+        self.state().payee.set_policy(ticket_ev, face_value_max);
     }
 
     /// Tells of an L1 block: what was offered long before expires.
     pub(crate) fn see_block(&self, block: u64) {
-        let State { book, entry, .. } = &mut *self.state();
-        book.see_block(block, entry);
+        self.state().payee.see_block(block);
     }
 
     /// Payments that came: sender, and first nonce.
@@ -163,29 +166,24 @@ impl Orchestrator {
 
     /// Tickets that are credited, over all accounts.
     pub(crate) fn credited(&self) -> u64 {
-        let state = self.state();
-        let nonces = state.book.commitments().map(|(_, it)| it.nonces.count());
-        nonces.map(u64::from).sum()
+        self.state().payee.credited()
     }
 
     /// Accounts of the book that are not the ledger's to the last part, and accounts that only one of them has.
     pub(crate) fn differences(&self, ledger: &Ledger) -> Vec<String> {
-        let state = self.state();
-        let book: Vec<_> = state.book.accounts().map(|(_, account)| account).collect();
-        let in_book = |sender, name: &str| {
-            book.iter()
-                .find(|account| account.sender == sender && account.name.as_str() == name)
-        };
+        let book = self.state().payee.accounts();
         let mut differences = Vec::new();
-        for account in &book {
-            let name = account.name.as_str();
-            match ledger.account(account.sender, name) {
-                Some(ours) if ours.credit == account.credit.parts() => {}
-                ours => differences.push(format!("{name}: {account:?} {ours:?}")),
+        for (sender, name, credit) in &book {
+            match ledger.account(*sender, name) {
+                Some(ours) if ours.credit == *credit => {}
+                ours => differences.push(format!("{sender} {name}: {credit} {ours:?}")),
             }
         }
         for ours in ledger.accounts().filter(|it| !it.credit.is_zero()) {
-            if in_book(ours.sender, &ours.manifest_id).is_none() {
+            let is_it = |(sender, name, _): &(Address, String, _)| {
+                *sender == ours.sender && *name == ours.manifest_id
+            };
+            if !book.iter().any(is_it) {
                 differences.push(format!("{ours:?} is in the ledger alone"));
             }
         }
@@ -200,10 +198,6 @@ impl Shared {
             let length = request.field("content-length").unwrap_or("0");
             let body = reading.body(wire, length.parse().unwrap())?;
             match (request.method.as_str(), request.path.as_str()) {
-                ("POST", "/refresh-payment") => {
-                    let (status, body) = self.state.lock().unwrap().refresh(&body);
-                    answer_with(wire, status, "", body.as_bytes())?;
-                }
                 ("POST", "/payment") => {
                     assert_eq!(body, b"");
                     if self.pay(wire, &request)?.is_none() {
@@ -221,14 +215,9 @@ impl Shared {
 
     /// `None`: there is no answer, and no connection any more.
     fn pay(&self, wire: &mut dyn Wire, request: &Request) -> io::Result<Option<()>> {
-        let bytes = |name| BASE64.decode(request.field(name).unwrap()).unwrap();
-        let (payment, purpose) = (bytes("livepeer-payment"), bytes("livepeer-segment"));
-        let purpose = Purpose::parse(&purpose).unwrap();
-        let name = std::str::from_utf8(purpose.manifest_id).unwrap();
-        let session = SessionId::new(name).unwrap();
-        let Parsed::Payment(payment) = Received::parse(payment, session, session) else {
-            panic!("no payment");
-        };
+        let field = |name| request.field(name).unwrap();
+        let (payment, creds) =
+            payee::open(field("livepeer-payment"), field("livepeer-segment"), None);
         let mut state = self.state.lock().unwrap();
         let number = state.came.len();
         let first = payment.slips(&mut Cursor::default()).next().unwrap().0;
@@ -240,17 +229,14 @@ impl Shared {
             _ => payment.tickets(),
         };
         let sender = *payment.sender();
-        let verdict = state.credit(payment, tickets);
+        let verdict = state.payee.credit(payment, tickets);
         let (status, body) = match (action, verdict) {
             (Action::DropBefore | Action::DropAfter, _) => return Ok(None),
             (Action::Busy, _) => (503, format!("{}\n", Refusal::Busy).into_bytes()),
             (Action::Half, _) => (400, format!("{}\n", Refusal::Reserve).into_bytes()),
             (Action::Serve, Err(why)) => (why.status(), format!("{why}\n").into_bytes()),
             (Action::Serve, Ok(())) | (Action::Believe, _) => {
-                let params = state.offer(sender, session).unwrap();
-                let mut body = Vec::new();
-                put_message(&mut body, 16, |into| write_info(into, &params));
-                (200, body)
+                (200, state.payee.result(sender, creds))
             }
         };
         state.statuses.push(status);
@@ -260,125 +246,25 @@ impl Shared {
     }
 }
 
-impl State {
-    fn new() -> Self {
-        let recipient = Address([0xbb; 20]);
-        let secret = Secret::new(&[3; 32]);
-        let known = Known::new(Portable::default(), Limits::default());
-        let head = Head {
-            l1_block: 21_000_000,
-            round: 3_456,
-            round_block_hash: Hash([0x41; 32]),
-            // So that a winner is worth as much as it may be.
-            gas_price: Wei::from(1_000_000_u64),
-        };
-        let (mut book, mut entry) = (Book::new(book::Limits::default()), Entry::default());
-        book.see_block(head.l1_block, &mut entry);
-        Self {
-            policy: Policy {
-                recipient,
-                // So that a ticket is worth no whole number of wei.
-                ticket_ev: Wei::from(8_000_000_011_u64),
-                face_value_max: Wei::from(8_000_000_000_000_u64),
-                redeem_gas: 100_000,
-            },
-            funds: Funds {
-                deposit: Wei::from(10).pow(Wei::from(24)),
-                reserve: Wei::from(10).pow(Wei::from(24)),
-                pool_size: 1,
-                ..Funds::default()
-            },
-            check: Check::new(recipient, secret.clone(), Box::new(known)),
-            secret,
-            head,
-            book,
-            entry,
-            offers: 0,
-            came: Vec::new(),
-            statuses: Vec::new(),
-        }
+#[tonic::async_trait]
+impl orchestrator_server::Orchestrator for Shared {
+    async fn get_orchestrator(
+        &self,
+        call: Call<OrchestratorRequest>,
+    ) -> Result<Reply<OrchestratorInfo>, Status> {
+        let mut state = self.state.lock().unwrap();
+        let answer = state.payee.answer(&call.into_inner());
+        answer.map(Reply::new).map_err(Status::unknown)
     }
 
-    fn refresh(&mut self, body: &[u8]) -> (u16, String) {
-        let asked: serde_json::Value = serde_json::from_slice(body).unwrap();
-        let text = |name: &str| asked[name].as_str().unwrap().to_owned();
-        let (sender, manifest_id) = (text("sender").parse().unwrap(), text("manifest_id"));
-        let session = SessionId::new(&manifest_id).unwrap();
-        match self.offer(sender, session) {
-            Ok(params) => {
-                let mut info = Vec::new();
-                write_info(&mut info, &params);
-                let answer = serde_json::json!({
-                    "payment_params": BASE64.encode(info),
-                    "orchestrator": "https://example.net:8935",
-                    "manifest_id": manifest_id,
-                    "payment_url": "https://example.net:8935/payment",
-                });
-                (200, answer.to_string())
-            }
-            Err(why) => (400, format!("{why}\n")),
-        }
+    async fn end_transcoding_session(
+        &self,
+        _: Call<EndTranscodingSessionRequest>,
+    ) -> Result<Reply<EndTranscodingSessionResponse>, Status> {
+        Err(Status::unimplemented("no sessions are transcoded"))
     }
 
-    fn offer(&mut self, sender: Address, session: SessionId) -> Result<TicketParams, String> {
-        self.offers += 1;
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&self.offers.to_be_bytes());
-        let pending = self.book.pending(&sender);
-        let terms = offer::quote(
-            &self.policy,
-            &self.head,
-            (&self.funds, pending),
-            (sender, session, price()),
-            seed,
-        )
-        .map_err(|why| why.to_string())?;
-        Ok(self.secret.offer(&terms))
+    async fn ping(&self, _: Call<PingPong>) -> Result<Reply<PingPong>, Status> {
+        Err(Status::unimplemented("nobody pings"))
     }
-
-    /// Credits what is good of the first `tickets` of a payment, or says why some of it is not.
-    fn credit(&mut self, payment: Received, tickets: u32) -> Result<(), Refusal> {
-        let mut opened = Vec::new();
-        self.check.open(&mut vec![payment], &mut opened);
-        let opened = opened.remove(0).map_err(|(_, why)| why)?;
-        let payment = opened.payment();
-        let (account, round) = (payment.account(), self.head.round);
-        let admitted = self
-            .book
-            .admit(&opened, account, Some(&self.funds), round)?;
-        let slips: Vec<_> = payment.slips(&mut Cursor::default()).collect();
-        let mut outcome = Ok(());
-        for (nonce, signature) in slips.into_iter().take(tickets as usize) {
-            let fate = self.book.look(&admitted, &opened, nonce).and_then(|()| {
-                let asked = Asked {
-                    opened: &opened,
-                    nonce,
-                    signature: signature.ok_or(Refusal::Signature)?,
-                };
-                let mut proven = Vec::new();
-                self.check.prove([asked].into_iter(), &mut proven);
-                let ticket = proven.remove(0)?;
-                self.book
-                    .credit(&admitted, &opened, &ticket, &mut self.entry)
-            });
-            outcome = outcome.and(fate);
-        }
-        outcome
-    }
-}
-
-fn price() -> Price {
-    Price::new(1_200, 7).unwrap()
-}
-
-fn write_info(into: &mut Vec<u8>, params: &TicketParams) {
-    let (price_per_unit, pixels_per_unit) = price().to_wire();
-    put_message(into, 2, |into| params.write(into));
-    put_message(into, 3, |into| {
-        PriceInfo {
-            price_per_unit,
-            pixels_per_unit,
-        }
-        .write(into);
-    });
 }
