@@ -6,6 +6,7 @@
 //!    TOML)        churn          ▼
 //!                 live       conduct ◀── sample: the server's /proc, the GPU's NVML
 //!                 tickets        │
+//!                 handshake      │
 //!                                ├──▶ Second   ──▶ console, JSONL, Prometheus      while it runs
 //!                                └──▶ Outcome  ──▶ console, JSON, .hgrm, HTML      when it is over
 //!                                        │
@@ -32,6 +33,7 @@ pub mod failure;
 pub mod gateway;
 pub mod grpc;
 pub mod h2;
+pub mod handshake;
 pub mod http;
 pub mod live;
 pub mod machine;
@@ -40,6 +42,7 @@ pub mod net;
 pub mod outcome;
 pub mod pin;
 pub mod polite;
+mod refusals;
 pub mod report;
 pub mod sample;
 pub mod search;

@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         Command::Churn(args) => cli::run::run(args),
         Command::Live(args) => cli::run::run(args),
         Command::Tickets(args) => cli::run::run(args),
+        Command::Handshake(args) => cli::run::run(args),
         Command::Run { file } => cli::run::run_file(&file),
         Command::Search(scenario) => cli::search::run(scenario),
         Command::Compare(args) => cli::compare(&args),

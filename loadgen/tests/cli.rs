@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use loadgen::settings::{Common, File};
-use loadgen::{churn, live, search, tickets, trickle};
+use loadgen::{churn, handshake, live, search, tickets, trickle};
 
 fn loadgen(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadgen"))
@@ -22,7 +22,7 @@ fn every_scenario_file_reads() {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let mut file = File::read(Some(&path)).unwrap();
-        let names = ["trickle", "churn", "live", "tickets"].into_iter();
+        let names = ["trickle", "churn", "live", "tickets", "handshake"].into_iter();
         let scenarios = names.filter(|name| file.has(name)).count();
         assert_eq!(scenarios, 1, "{}: one scenario a file", path.display());
         file.take::<Common>("run").unwrap();
@@ -30,6 +30,7 @@ fn every_scenario_file_reads() {
         file.take::<churn::Options>("churn").unwrap();
         file.take::<live::Options>("live").unwrap();
         file.take::<tickets::Options>("tickets").unwrap();
+        file.take::<handshake::Options>("handshake").unwrap();
         let is_search = file.has("search");
         let options = file.take::<search::Options>("search").unwrap();
         if is_search {
@@ -38,7 +39,7 @@ fn every_scenario_file_reads() {
         file.finish().unwrap();
         count += 1;
     }
-    assert!(count >= 6, "{count} files");
+    assert!(count >= 7, "{count} files");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use loadgen::failure::Failure;
 use loadgen::polite::Gate;
 use loadgen::search::Find;
 use loadgen::target::Target;
-use loadgen::{churn, live, tickets, trickle};
+use loadgen::{churn, handshake, live, tickets, trickle};
 use serde::de::DeserializeOwned;
 
 /// Settings of a scenario, from flags and a file.
@@ -145,6 +145,33 @@ impl Load for tickets::Options {
             Box::new(move |target: &Target, stop: &Stop| settle(path.as_deref(), target, stop))
                 as Errand
         })
+    }
+}
+
+impl Load for handshake::Options {
+    const NAME: &'static str = "handshake";
+
+    fn or(self, file: Self) -> Self {
+        self.or(file)
+    }
+
+    fn resolve(
+        &self,
+        target: Target,
+        seed: u64,
+        gate: &Gate,
+    ) -> Result<Box<dyn Scenario>, Failure> {
+        let mut handshake = handshake::Handshake::resolve(self, target, seed)?;
+        handshake.stop_at_refusal = gate.is_guarded();
+        Ok(Box::new(handshake))
+    }
+
+    fn set(&mut self, find: Find, n: u32) -> bool {
+        match find {
+            Find::Rate => self.rate = Some(n),
+            Find::Channels | Find::Joins | Find::Sessions | Find::Subscribers => return false,
+        }
+        true
     }
 }
 

@@ -45,12 +45,14 @@ pub(crate) enum Command {
     Live(RunArgs<loadgen::live::Options>),
     /// Payments with probabilistic tickets: tickets credited a second and for a second of the server's CPU, latency, an exact ledger
     Tickets(RunArgs<loadgen::tickets::Options>),
+    /// Gateways that ask for terms: answers to GetOrchestrator a second, latency, whether everything is in them
+    Handshake(RunArgs<loadgen::handshake::Options>),
     /// Any of these, from a TOML file that says which
     Run {
-        /// A file with a table [trickle], [churn], [live] or [tickets], and [run] for the rest
+        /// A file with a table [trickle], [churn], [live], [tickets] or [handshake], and [run] for the rest
         file: PathBuf,
     },
-    /// Find the most channels, sessions, chunks or payments a second that hold an objective, and what gives out beyond
+    /// Find the most channels, sessions, chunks, payments or handshakes a second that hold an objective, and what gives out beyond
     #[command(subcommand)]
     Search(search::Scenario),
     /// Hold two results against each other: what changed beyond noise

@@ -15,12 +15,12 @@ use loadgen::sample::{self, Sampler};
 use loadgen::search::slo::{Judgement, Slo, Verdict};
 use loadgen::settings::{Common, File};
 use loadgen::target::Target;
-use loadgen::{churn, live, machine, tickets, trickle};
+use loadgen::{churn, handshake, live, machine, tickets, trickle};
 
 use super::load::Load;
 use super::{FAILED, MISSED, NOT_VALID, RunArgs};
 
-/// `loadgen trickle`, `churn`, `live`, `tickets`.
+/// `loadgen trickle`, `churn`, `live`, `tickets`, `handshake`.
 pub(crate) fn run<T: Load>(args: RunArgs<T>) -> Result<ExitCode, Failure> {
     let mut file = File::read(args.scenario.as_deref())?;
     let common = args.common.or(file.take("run")?);
@@ -42,12 +42,14 @@ pub(crate) fn run_file(path: &Path) -> Result<ExitCode, Failure> {
         churn::Options::NAME,
         live::Options::NAME,
         tickets::Options::NAME,
+        handshake::Options::NAME,
     ];
     match names.into_iter().find(|name| file.has(name)) {
         Some(trickle::Options::NAME) => go::<trickle::Options>(file),
         Some(churn::Options::NAME) => go::<churn::Options>(file),
         Some(live::Options::NAME) => go::<live::Options>(file),
         Some(tickets::Options::NAME) => go::<tickets::Options>(file),
+        Some(handshake::Options::NAME) => go::<handshake::Options>(file),
         _ => Err(Failure::new(format!(
             "{}: no scenario; it has none of the tables [{}]",
             path.display(),

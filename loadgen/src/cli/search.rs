@@ -13,7 +13,7 @@ use loadgen::report;
 use loadgen::search::{self, Find, Probe, search};
 use loadgen::settings::{Common, File};
 use loadgen::units::Time;
-use loadgen::{churn, live, tickets, trickle};
+use loadgen::{churn, handshake, live, tickets, trickle};
 
 use super::MISSED;
 use super::load::Load;
@@ -30,6 +30,8 @@ pub(crate) enum Scenario {
     Live(SearchArgs<live::Options>),
     /// The most payments a second
     Tickets(SearchArgs<tickets::Options>),
+    /// The most handshakes a second
+    Handshake(SearchArgs<handshake::Options>),
 }
 
 /// Flags of a search.
@@ -52,6 +54,7 @@ pub(crate) fn run(scenario: Scenario) -> Result<ExitCode, Failure> {
         Scenario::Churn(args) => find(args),
         Scenario::Live(args) => find(args),
         Scenario::Tickets(args) => find(args),
+        Scenario::Handshake(args) => find(args),
     }
 }
 

@@ -212,8 +212,9 @@ impl Gate {
 
     /// The server said this in an answer, whatever its status.
     pub fn refused_in_words(&self, words: &str) {
-        if words.to_ascii_lowercase().contains(NO_CAPACITY) {
-            self.shut(|| format!("the server answered {NO_CAPACITY:?}"));
+        let words = words.to_ascii_lowercase();
+        if let Some(full) = NO_CAPACITY.iter().find(|full| words.contains(**full)) {
+            self.shut(|| format!("the server answered {full:?}"));
         }
     }
 
@@ -283,7 +284,7 @@ pub fn is_polite(when: When, target: &Target) -> bool {
 /// Too many requests, no capacity, and a payment that was not good enough: all make a gateway look elsewhere.
 const REFUSALS: [u16; 3] = [402, 429, 503];
 /// How an orchestrator says that it is full.
-const NO_CAPACITY: &str = "insufficient capacity";
+const NO_CAPACITY: &[&str] = &["insufficient capacity", "orchestratorcapped"];
 const RUN_CHARS_MAX: usize = 64;
 
 #[cfg(test)]

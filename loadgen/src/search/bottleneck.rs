@@ -121,7 +121,10 @@ fn admission(passing: Option<&Outcome>, failing: &Outcome) -> Option<Bottleneck>
 }
 
 fn is_refusal(class: &str) -> bool {
-    REFUSALS.contains(&class) || class.contains("refused") || class.contains("capacity")
+    REFUSALS.contains(&class)
+        || class.contains("refused")
+        || class.contains("capacity")
+        || class.contains("Capped")
 }
 
 fn cpus(server: &ServerUse, failing: &Outcome) -> Option<Bottleneck> {

@@ -53,6 +53,7 @@ pub trait Probe {
 /// What to search for. From flags, or from the table `[search]` of a file.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[group(skip)] // a scenario's own flags are a group of the same name
 pub struct Options {
     /// What must hold, such as p99<100ms,loss<0.1%,fps>=29; without this there is nothing to search for
     #[arg(long, value_name = "TERMS", help_heading = "Search")]
@@ -80,7 +81,7 @@ pub struct Options {
 pub enum Find {
     /// Channels, each with its publisher.
     Channels,
-    /// Operations a second of each stream, or payments a second of all senders.
+    /// Operations a second of each stream, or payments or handshakes a second of all senders.
     Rate,
     /// Live sessions.
     Sessions,
@@ -100,7 +101,7 @@ impl Find {
             "trickle" => Ok(Self::Channels),
             "churn" => Ok(Self::Joins),
             "live" => Ok(Self::Sessions),
-            "tickets" => Ok(Self::Rate),
+            "tickets" | "handshake" => Ok(Self::Rate),
             other => Err(Failure::new(format!(
                 "it is not known what to find the most of in {other:?}; say so with --find"
             ))),
