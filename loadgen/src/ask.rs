@@ -62,6 +62,7 @@ pub struct Asker {
     /// A connection whose last answer was complete.
     kept: Option<Token>,
     connection: &'static str,
+    was_repeated: bool,
     events: Vec<Event>,
     buffer: Vec<u8>,
 }
@@ -78,6 +79,7 @@ impl Asker {
             net: Net::new()?,
             kept: None,
             connection: "",
+            was_repeated: false,
             events: Vec::new(),
             buffer: vec![0; READ_BYTES],
         })
@@ -98,10 +100,16 @@ impl Asker {
     ) -> Result<Answer, Failure> {
         let is_reused = self.kept.is_some();
         let mut answer = self.exchange(method, path, headers, body, timeout);
-        if is_reused && answer.is_err() {
+        self.was_repeated = is_reused && answer.is_err();
+        if self.was_repeated {
             answer = self.exchange(method, path, headers, body, timeout);
         }
         answer.map_err(|why| why.during(format_args!("{method} {}{path}", self.target.url)))
+    }
+
+    /// Whether the last question was asked twice.
+    pub fn was_repeated(&self) -> bool {
+        self.was_repeated
     }
 
     fn exchange(

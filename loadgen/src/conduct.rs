@@ -33,9 +33,9 @@ use crate::sample::{Sample, Sampler};
 
 /// A kind of load.
 pub trait Scenario {
-    /// `trickle`, `churn`, `live`, `tickets`.
+    /// `trickle`, `churn`, `live`, `tickets`, `handshake`.
     fn name(&self) -> &'static str;
-    /// The operation that is counted: `chunk`, `join`, `frame`, `payment`.
+    /// The operation that is counted: `chunk`, `join`, `frame`, `payment`, `handshake`.
     fn operation(&self) -> &'static str;
     /// What it times; the first is the main one.
     fn metrics(&self) -> &'static [Metric];
@@ -50,6 +50,10 @@ pub trait Scenario {
     fn workers(&self, threads: usize, lengths: Lengths) -> Result<Vec<Box<dyn Worker>>, Failure>;
     /// What follows from the totals: figures of this scenario alone, such as `fps`.
     fn figures(&self, total: &Interval, streams: &[Stream], window_s: f64) -> Vec<Figure>;
+    /// What is to be said beside the figures, such as sums that are exact.
+    fn remarks(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// What follows from what the server used, beside the costs that every scenario has.
     fn costs(&self, _server: &ServerUse, _total: &Interval, _window_s: f64) -> Vec<Figure> {
         Vec::new()
@@ -419,6 +423,9 @@ impl<'a> Conductor<'a> {
     }
 
     fn conclude(&mut self, timetable: Timetable, threads: usize) -> Outcome {
+        for remark in self.scenario.remarks() {
+            self.note(remark);
+        }
         let window_s = timetable.window_seconds();
         let total = &self.total;
         #[allow(clippy::cast_precision_loss)] // rates

@@ -11,6 +11,7 @@
 //!   *uncorrected* it is from when its last byte was handed to the socket, or from when the frame before it came back.
 //! - A frame is known by what its picture shows, not by what the server says of it (`--mark picture`), unless the load is to be
 //!   more than decoders can follow (`--mark pts`).
+//! - Sessions pay when they are told to (`--pay`), as a stock gateway does; what they paid is in an [`Account`] each.
 //! - Sessions are begun before the first frame is due, one every `start_every`. What a session's first frame took is what the
 //!   answer to its request took and, once frames are due, what the first that came back took since the first that was due.
 
@@ -28,6 +29,7 @@ mod damage;
 mod draw;
 mod lines;
 pub mod mark;
+mod pay;
 mod publish;
 mod reader;
 pub mod tally;
@@ -37,6 +39,7 @@ mod worker;
 
 use crate::conduct::{self, Lengths, Scenario};
 use crate::failure::Failure;
+use crate::gateway::{Identity, PrivateKey};
 use crate::measure::{Interval, Meter, Metric};
 use crate::or_else;
 use crate::outcome::{Better, Figure, Stream, ms};
@@ -44,6 +47,8 @@ use crate::polite::Demand;
 use crate::target::Target;
 use crate::units::{Size, Time};
 use clip::{Clip, Making};
+use pay::Till;
+pub use pay::{Account, SCHEMA, Totals};
 use worker::{Shared, Worker};
 
 /// Flags, and the table `[live]`; what neither says is `None`.
@@ -88,6 +93,18 @@ pub struct Options {
     /// From the start of one session to that of the next [default: 200ms]
     #[arg(long, value_name = "TIME", help_heading = "Live")]
     pub start_every: Option<Time>,
+    /// Pay for each session with tickets, as a stock gateway does [default: false]
+    #[arg(long, help_heading = "Payment", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
+    pub pay: Option<bool>,
+    /// Private key that pays: 64 hexadecimal digits [default: follows from the seed, the same as that of the first sender of tickets]
+    #[arg(long, value_name = "HEX", help_heading = "Payment")]
+    pub key: Option<PrivateKey>,
+    /// From one payment of a session to the next, at the least; it is made when an input segment begins [default: 5s]
+    #[arg(long, value_name = "TIME", help_heading = "Payment")]
+    pub pay_every: Option<Time>,
+    /// Write what was reckoned and credited, session by session, to this file [default: none]
+    #[arg(long, value_name = "FILE", help_heading = "Payment")]
+    pub ledger: Option<PathBuf>,
 }
 
 /// How a frame is known when it comes back.
@@ -119,6 +136,10 @@ impl Options {
             mark,
             stall,
             start_every,
+            pay,
+            key,
+            pay_every,
+            ledger,
         );
         self
     }
@@ -142,6 +163,7 @@ pub struct Live {
     stall_frames: f64,
     bitrate: Option<Size>,
     clip: Arc<Clip>,
+    till: Option<Till>,
 }
 
 impl Live {
@@ -196,23 +218,31 @@ impl Live {
         let start_every = options
             .start_every
             .unwrap_or(Time(Duration::from_millis(200)));
+        let model = options
+            .model
+            .clone()
+            .unwrap_or_else(|| "builtin/passthrough".to_owned());
+        let till = resolve_till(options, &target, seed, &model)?;
         Ok(Self {
             sessions,
             start_every_ns: start_every.ns(),
             stop_at_refusal: false,
             target,
             seed,
-            model: options
-                .model
-                .clone()
-                .unwrap_or_else(|| "builtin/passthrough".to_owned()),
+            model,
             params,
             mark,
             segment_ns: segment.ns(),
             stall_frames,
             bitrate: options.bitrate,
             clip: Arc::new(clip),
+            till,
         })
+    }
+
+    /// What was paid in the last run, session by session; nothing unless sessions pay.
+    pub fn accounts(&self) -> Vec<Account> {
+        self.till.as_ref().map(Till::accounts).unwrap_or_default()
     }
 
     /// The same load with so many sessions.
@@ -256,7 +286,10 @@ impl Scenario for Live {
     }
 
     fn metrics(&self) -> &'static [Metric] {
-        METRICS
+        match self.till {
+            Some(_) => METRICS,
+            None => &METRICS[..PAYMENT],
+        }
     }
 
     fn settings(&self) -> Value {
@@ -273,6 +306,10 @@ impl Scenario for Live {
             "mark": self.mark,
             "stall": self.stall_frames,
             "start_every": Time(Duration::from_nanos(self.start_every_ns)),
+            "pay": self.till.is_some(),
+            "payer": self.till.as_ref().map(|till| till.identity().address().to_string()),
+            "pay_every": self.till.as_ref().map(|till| Time(Duration::from_nanos(till.every_ns()))),
+            "ledger": self.till.as_ref().and_then(Till::ledger),
         })
     }
 
@@ -297,7 +334,12 @@ impl Scenario for Live {
     ) -> Result<Vec<Box<dyn conduct::Worker>>, Failure> {
         let threads = threads.clamp(1, self.sessions);
         let mut rng = fastrand::Rng::with_seed(self.seed);
+        // As the readers below: not on a worker's thread.
+        let till = self.till.clone();
+        let jobs = till.as_ref().map(|till| till.open(self.sessions));
+        let jobs = jobs.transpose()?;
         let shared = Arc::new(Shared {
+            till,
             target: self.target.clone(),
             clip: Arc::clone(&self.clip),
             model: self.model.clone(),
@@ -313,9 +355,17 @@ impl Scenario for Live {
                 let numbers = (thread..self.sessions).step_by(threads).collect();
                 // Here, and not on the worker's thread, which may be pinned to a CPU that it is to have for itself.
                 let reader = self.clip.layout.map(reader::Reader::start).transpose()?;
-                let worker = Worker::new(Arc::clone(&shared), numbers, reader);
+                let worker = Worker::new(Arc::clone(&shared), numbers, reader, jobs.clone());
                 Ok(Box::new(worker) as Box<dyn conduct::Worker>)
             })
+            .collect()
+    }
+
+    fn remarks(&self) -> Vec<String> {
+        let totals = self.till.as_ref().map(|till| Totals::of(&till.accounts()));
+        totals
+            .map(|totals| totals.to_string())
+            .into_iter()
             .collect()
     }
 
@@ -334,6 +384,8 @@ impl Scenario for Live {
             let count = total.counts.more.get(name).copied();
             Some(count.unwrap_or(0) as f64)
         };
+        let totals = self.till.as_ref().map(|till| Totals::of(&till.accounts()));
+        let paid = |of: fn(&Totals) -> f64| totals.as_ref().map(of);
         let jitter = total.dists.get(JITTER).map(|dist| &dist.corrected);
         #[allow(clippy::cast_precision_loss)] // a few streams
         let mean = |values: &[f64]| {
@@ -391,6 +443,41 @@ impl Scenario for Live {
                 "ms",
                 lower,
             ),
+            (
+                "paid_tickets",
+                "tickets that were credited, first minutes included",
+                paid(|totals| count(totals.tickets)),
+                "",
+                higher,
+            ),
+            (
+                "paid_wei",
+                "what they are worth; exact in the notes and the ledger",
+                paid(|totals| f64::from(totals.credit_wei)),
+                "wei",
+                lower,
+            ),
+            (
+                "fee_wei",
+                "what was reckoned for the video",
+                paid(|totals| f64::from(totals.fee_wei)),
+                "wei",
+                lower,
+            ),
+            (
+                "payments_refused",
+                "payments that were refused",
+                paid(|totals| count(totals.refused_count())),
+                "",
+                lower,
+            ),
+            (
+                "ended_unpaid",
+                "sessions that were ended while they were behind with their payments",
+                paid(|totals| count(totals.ended_unpaid)),
+                "",
+                lower,
+            ),
         ]
         .into_iter()
         .filter_map(|(name, title, value, unit, better)| {
@@ -404,6 +491,53 @@ impl Scenario for Live {
         })
         .collect()
     }
+}
+
+/// What sessions pay with, if they do.
+fn resolve_till(
+    options: &Options,
+    target: &Target,
+    seed: u64,
+    model: &str,
+) -> Result<Option<Till>, Failure> {
+    if !options.pay.unwrap_or(false) {
+        let given = [
+            ("--key", options.key.is_some()),
+            ("--pay-every", options.pay_every.is_some()),
+            ("--ledger", options.ledger.is_some()),
+        ];
+        return match given.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(Failure::new(format!(
+                "{flag} is for sessions that pay: write --pay"
+            ))),
+            None => Ok(None),
+        };
+    }
+    let every = options.pay_every.unwrap_or(Time(PAY_EVERY));
+    if every.0.is_zero() {
+        return Err(Failure::new(
+            "--pay-every 0: time is paid for when it has passed",
+        ));
+    }
+    let identity = match &options.key {
+        Some(key) => key.identity(),
+        None => Identity::seeded(seed, 0),
+    };
+    let till = Till::new(
+        target.clone(),
+        identity,
+        model.to_owned(),
+        every.ns(),
+        options.ledger.clone(),
+    );
+    // So that a file that cannot be written is known before anything is paid.
+    till.save()?;
+    Ok(Some(till))
+}
+
+#[allow(clippy::cast_precision_loss)] // for display
+fn count(number: u64) -> f64 {
+    number as f64
 }
 
 /// `1280x720`
@@ -423,6 +557,8 @@ struct Life {
     is_ending: bool,
     /// It is over.
     is_over: bool,
+    /// The server ended it, and we did not.
+    was_ended: bool,
 }
 
 impl Life {
@@ -430,6 +566,7 @@ impl Life {
     fn end(&mut self, meter: &mut Meter) {
         if !self.is_over && !self.is_ending {
             meter.record_error("session-ended");
+            self.was_ended = true;
         }
         self.is_over = true;
     }
@@ -441,6 +578,7 @@ const INTERARRIVAL: usize = 2;
 const JITTER: usize = 3;
 const FIRST_FRAME: usize = 4;
 const START: usize = 5;
+const PAYMENT: usize = START + 1;
 
 const METRICS: &[Metric] = &[
     Metric {
@@ -467,7 +605,13 @@ const METRICS: &[Metric] = &[
         name: "start",
         title: "start: a session's request to its answer",
     },
+    Metric {
+        name: "payment",
+        title: "payment: an input segment begins to the answer that it is credited",
+    },
 ];
+/// As stock gateways.
+const PAY_EVERY: Duration = Duration::from_secs(5);
 
 /// Each has five connections, and descriptors are finite.
 const SESSIONS_MAX: usize = 10_000;

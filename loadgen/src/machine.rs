@@ -126,7 +126,7 @@ pub fn conceal(args: &[String]) -> Vec<String> {
     let mut is_value_secret = false;
     let is_telling = |flag: &str| {
         let flag = flag.to_ascii_lowercase();
-        TELLING.iter().any(|word| flag.contains(word))
+        flag == "--key" || TELLING.iter().any(|word| flag.contains(word))
     };
     args.iter()
         .map(|arg| {

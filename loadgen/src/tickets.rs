@@ -79,6 +79,7 @@ mod purse;
 mod settle;
 mod worker;
 
+pub(crate) use ledger::as_text;
 pub use ledger::{Account, Ledger, OpenPayment, Parts, SCHEMA};
 pub use options::Options;
 pub use settle::{Settlement, StillOpen};

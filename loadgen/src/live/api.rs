@@ -5,7 +5,7 @@
 //!   DELETE {publish_url}                               ──▶ the session ends
 //! ```
 //!
-//! Nothing is paid: a server that asks for payment refuses, and that is told with its own words.
+//! What is paid is in headers that are handed in; a server that asks for more refuses, and that is told with its own words.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -32,20 +32,28 @@ pub struct Session {
     pub subscribe_path: String,
     /// How long the answer took.
     pub start_ns: u64,
+    /// When it came.
+    pub at_ns: u64,
 }
 
 /// Asks for a session.
 ///
 /// # Errors
 /// There is no answer, or one that is no session; with its status and words.
-pub fn start(target: &Target, model: &str, params: &Value, id: &str) -> Result<Session, Failure> {
+pub fn start(
+    target: &Target,
+    model: &str,
+    params: &Value,
+    id: &str,
+    paid: &[(&str, &str)],
+) -> Result<Session, Failure> {
     let request = json!({
         "model_id": model,
         "params": params,
         "gateway_request_id": id,
         "stream_id": id,
     });
-    let headers = [("Content-Type", "application/json")];
+    let headers = [&[("Content-Type", "application/json")], paid].concat();
     let body = request.to_string();
     let begun_ns = clock::now_ns();
     let answer = ask(
@@ -56,7 +64,8 @@ pub fn start(target: &Target, model: &str, params: &Value, id: &str) -> Result<S
         body.as_bytes(),
         START_TIMEOUT,
     )?;
-    let start_ns = clock::now_ns() - begun_ns;
+    let at_ns = clock::now_ns();
+    let start_ns = at_ns - begun_ns;
     if answer.status != 200 {
         return Err(Failure::new(format!(
             "POST {PATH} was answered {}: {}",
@@ -81,6 +90,7 @@ pub fn start(target: &Target, model: &str, params: &Value, id: &str) -> Result<S
         subscribe_path: path("subscribe_url", &reply.subscribe_url)?,
         manifest_id: reply.manifest_id,
         start_ns,
+        at_ns,
     })
 }
 
@@ -226,6 +236,7 @@ mod tests {
             publish_path: "/a".to_owned(),
             subscribe_path: "/a-out".to_owned(),
             start_ns: 1,
+            at_ns: 2,
         }
     }
 

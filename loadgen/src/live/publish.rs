@@ -61,6 +61,12 @@ impl Publisher {
         self.start_ns.saturating_add(clip.rate.ns(self.next))
     }
 
+    /// Whether a segment begins with the next frame.
+    pub(super) fn is_at_segment(&self, clip: &Clip) -> bool {
+        let within = usize::try_from(self.next % clip.frames.len() as u64).unwrap_or(0);
+        clip.frames[within].is_key
+    }
+
     /// Sends the next frame: gives when its last byte was handed to the socket, or `None` when it was dropped.
     pub(super) fn send(
         &mut self,

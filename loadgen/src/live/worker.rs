@@ -13,19 +13,22 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, SyncSender};
 
 use super::api::{self, Starts};
 use super::clip::Clip;
 use super::lines::{Broken, Fate, Hands, Kind, Lines};
+use super::pay::{Job as Bill, Paid, Payer, Till};
 use super::publish::Publisher;
 use super::reader::{Job, Reader, Seen};
 use super::tally::{Arrival, Bases, Common, Read, Tally};
 use super::ts::demux::Unit;
 use super::watch::Watcher;
-use super::{FIRST_FRAME, Life, START};
+use super::{FIRST_FRAME, Life, PAYMENT, START};
 use crate::clock::{self, Timer};
 use crate::conduct::{self, Stop};
 use crate::failure::Failure;
+use crate::grpc;
 use crate::http::Part;
 use crate::measure::{Meter, Timetable};
 use crate::net::{Event, Token};
@@ -35,6 +38,7 @@ use crate::target::Target;
 /// What all workers of a run share.
 #[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) till: Option<Till>,
     pub(super) target: Target,
     pub(super) clip: Arc<Clip>,
     pub(super) model: String,
@@ -52,15 +56,23 @@ pub(super) struct Worker {
     /// Which sessions of the run are its own.
     numbers: Vec<usize>,
     reader: Option<Reader>,
+    /// Where payments are made, if any are.
+    bills: Option<SyncSender<Bill>>,
     started: Vec<(usize, api::Session)>,
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, numbers: Vec<usize>, reader: Option<Reader>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        numbers: Vec<usize>,
+        reader: Option<Reader>,
+        bills: Option<SyncSender<Bill>>,
+    ) -> Self {
         Self {
             shared,
             numbers,
             reader,
+            bills,
             started: Vec::new(),
         }
     }
@@ -69,11 +81,11 @@ impl Worker {
 impl conduct::Worker for Worker {
     fn prepare(&mut self, stop: &Stop) -> Result<(), Failure> {
         let shared = &self.shared;
+        let mut asker = grpc::Asker::new(&shared.target)?;
         for &number in &self.numbers {
-            let id = format!("loadgen-{:x}-{number}", std::process::id());
-            let session = shared.starts.start(number, stop, || {
-                api::start(&shared.target, &shared.model, &shared.params, &id)
-            });
+            let session = shared
+                .starts
+                .start(number, stop, || shared.start(number, &mut asker, stop));
             self.started
                 .extend(session.map(|session| (number, session)));
         }
@@ -83,7 +95,8 @@ impl conduct::Worker for Worker {
     fn run(&mut self, meter: Meter, stop: &Stop) -> Result<Vec<Stream>, Failure> {
         let mut lines = Lines::new(&self.shared.target)?;
         let timetable = meter.timetable();
-        let sessions = self
+        let (told, paid) = mpsc::channel();
+        let mut sessions: Vec<_> = self
             .started
             .iter()
             .enumerate()
@@ -92,6 +105,15 @@ impl conduct::Worker for Worker {
                 Session::new(at, *number, start, &self.shared, timetable, is_read)
             })
             .collect();
+        if let (Some(till), Some(bills)) = (&self.shared.till, self.bills.take()) {
+            for (at, ((number, start), session)) in
+                self.started.iter().zip(&mut sessions).enumerate()
+            {
+                let (bills, told) = (bills.clone(), told.clone());
+                let payer = Payer::new((*number, at), till, bills, told, start.at_ns);
+                session.payer = Some(payer);
+            }
+        }
         let timer = Timer::new()?;
         lines.net().watch(timer.fd(), TIMER)?;
         let running = Running {
@@ -101,6 +123,8 @@ impl conduct::Worker for Worker {
             timer,
             sessions,
             reader: self.reader.take(),
+            till: self.shared.till.clone(),
+            paid,
             due: BinaryHeap::new(),
             scratch: Vec::new(),
         };
@@ -124,6 +148,8 @@ struct Running {
     timer: Timer,
     sessions: Vec<Session>,
     reader: Option<Reader>,
+    till: Option<Till>,
+    paid: Receiver<Paid>,
     due: BinaryHeap<Reverse<(u64, usize, Task)>>,
     scratch: Vec<u8>,
 }
@@ -165,6 +191,7 @@ impl Running {
             self.meter.tick(now_ns);
             self.do_what_is_due(end_ns);
             self.take_seen();
+            self.take_paid();
             let now_ns = clock::now_ns();
             if now_ns >= end_ns {
                 if !has_ended {
@@ -272,6 +299,22 @@ impl Running {
         }
     }
 
+    fn take_paid(&mut self) {
+        while let Ok(paid) = self.paid.try_recv() {
+            if let Some(payer) = &mut self.sessions[paid.at].payer {
+                payer.handle_paid();
+            }
+            match paid.outcome {
+                Ok(true) => {
+                    self.meter.record(PAYMENT, paid.due_ns, 0, paid.at_ns);
+                    self.meter.record_more(paid.due_ns, "payments", 1);
+                }
+                Ok(false) => {}
+                Err(class) => self.meter.record_error(class),
+            }
+        }
+    }
+
     fn end_inputs(&mut self) {
         for session in &mut self.sessions {
             session.life.is_ending = true;
@@ -297,6 +340,8 @@ impl Running {
                     .handle_seen(seen, &mut session.tally, &mut self.meter);
             }
         }
+        self.take_paid();
+        self.settle()?;
         let window_start_ns = self.meter.timetable().window_start_ns;
         let mut streams = Vec::new();
         for session in &mut self.sessions {
@@ -335,8 +380,58 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Which sessions were ended for want of payment, and what all of them paid.
+    fn settle(&mut self) -> Result<(), Failure> {
+        let Some(till) = &self.till else {
+            return Ok(());
+        };
+        for session in self
+            .sessions
+            .iter()
+            .filter(|session| session.life.was_ended)
+        {
+            if till.end(session.number) {
+                self.meter.note(format!(
+                    "{} was ended while it was behind with its payments",
+                    session.name
+                ));
+            }
+        }
+        till.save()
+    }
+}
+
+impl Shared {
+    /// Begins a session, and pays for its first minute if that is asked for.
+    fn start(
+        &self,
+        number: usize,
+        asker: &mut grpc::Asker,
+        stop: &Stop,
+    ) -> Result<api::Session, Failure> {
+        let id = format!("loadgen-{:x}-{number}", std::process::id());
+        let start =
+            |paid: &[(&str, &str)]| api::start(&self.target, &self.model, &self.params, &id, paid);
+        let Some(till) = &self.till else {
+            return start(&[]);
+        };
+        let opening = till.prepare(asker, stop)?;
+        let session = start(&[
+            ("Authorization", "Livepeer-AI-Worker-1.0"),
+            ("Livepeer-Payment", &opening.payment),
+            ("Livepeer-Segment", &opening.purpose),
+        ])?;
+        till.enter(number, opening, &session.manifest_id, session.at_ns);
+        Ok(session)
+    }
+}
+
 /// One session.
 struct Session {
+    /// Of the run.
+    number: usize,
+    payer: Option<Payer>,
     name: String,
     start_ns: u64,
     life: Life,
@@ -380,6 +475,8 @@ impl Session {
             } else {
                 start.manifest_id.clone()
             },
+            number,
+            payer: None,
             start_ns: start.start_ns,
             life: Life::default(),
             publisher: Publisher::new(at, start.publish_path.clone(), base_pts, first_due_ns),
@@ -401,7 +498,14 @@ impl Session {
         meter: &mut Meter,
     ) -> u64 {
         let due_ns = self.publisher.due_ns(clip);
+        let begins_segment = self.publisher.is_at_segment(clip);
         let written_ns = self.publisher.send(clip, scratch, &self.life, lines, meter);
+        if begins_segment
+            && !self.life.is_over
+            && let Some(payer) = &mut self.payer
+        {
+            payer.segment_begins(clock::now_ns());
+        }
         self.tally.sent(due_ns, written_ns);
         self.publisher.due_ns(clip)
     }
@@ -465,7 +569,8 @@ impl Session {
     /// Whether what has not come need not be waited for.
     fn is_settled(&self) -> bool {
         let on_the_way = self.watcher.held() + self.inbox.waiting.len();
-        self.tally.lost() <= on_the_way as u64 || self.life.is_over
+        let is_paying = self.payer.as_ref().is_some_and(Payer::is_paying);
+        (self.tally.lost() <= on_the_way as u64 || self.life.is_over) && !is_paying
     }
 }
 

@@ -1,6 +1,10 @@
 //! The scenario `live` against an orchestrator whose every fault is known: what it does to which frame, the figures must tell.
 
 mod orchestrator;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod pay;
 
 use std::time::Duration;
 
@@ -24,14 +28,24 @@ const LENGTHS: Lengths = Lengths {
 };
 
 fn run(server: &Orchestrator, sessions: u32, mark: Mark) -> Result<Outcome, Failure> {
-    let target = Target::resolve(server.url(), Trust::Anyone, "X-Tag: 1\r\n".to_owned())?;
     let options = Options {
         sessions: Some(sessions),
         mark: Some(mark),
-        start_every: Some(Time(Duration::from_millis(1))),
         ..Options::default()
     };
-    let live = Live::resolve(&options, target, 5, &|_| {})?;
+    carry_out(&live(server, options)?)
+}
+
+fn live(server: &Orchestrator, options: Options) -> Result<Live, Failure> {
+    let target = Target::resolve(server.url(), Trust::Anyone, "X-Tag: 1\r\n".to_owned())?;
+    let options = Options {
+        start_every: Some(Time(Duration::from_millis(1))),
+        ..options
+    };
+    Live::resolve(&options, target, 5, &|_| {})
+}
+
+fn carry_out(live: &Live) -> Result<Outcome, Failure> {
     let plan = Plan {
         lengths: LENGTHS,
         threads: 2,
@@ -47,7 +61,7 @@ fn run(server: &Orchestrator, sessions: u32, mark: Mark) -> Result<Outcome, Fail
         sinks: Vec::new(),
         stop: Stop::default(),
     };
-    conduct(&live, plan)
+    conduct(live, plan)
 }
 
 fn played(script: Script, sessions: u32, mark: Mark) -> Outcome {

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! One thread a connection and one a session; everything waits on one condition. An HTTP chunk is a frame, since that is how the
-//! generator writes them. What a test asks about is the generator, so whatever it should not do makes a panic here.
+//! generator writes them. Where sessions are to be paid, it takes payments as the crate `ticket` does, and refuses by a script. What a test asks about is the generator, so whatever it should not do makes a panic here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,6 +13,18 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use loadgen::tickets::Parts;
+use proto::net::orchestrator_server;
+use proto::net::{
+    EndTranscodingSessionRequest, EndTranscodingSessionResponse, OrchestratorInfo,
+    OrchestratorRequest, PingPong,
+};
+use ticket::Address;
+use tonic::{Request as Call, Response as Reply, Status};
+
+use crate::support::grpc;
+use crate::support::payee::{self, Payee};
 
 /// What becomes of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +41,20 @@ pub(crate) enum Action {
 /// By session in the order of starts, and number of the frame.
 pub(crate) type Script = fn(usize, usize) -> Action;
 
+/// What becomes of a payment after a session's start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pay {
+    Take,
+    /// It is credited, and answered without anything for the next.
+    TakeBarely,
+    Refuse(&'static str),
+    /// It is credited, and its connection is closed without a word.
+    TakeInSilence,
+}
+
+/// By number of the payment.
+pub(crate) type PayScript = fn(usize) -> Pay;
+
 #[derive(Clone)]
 pub(crate) struct Orchestrator(Arc<Inner>);
 
@@ -37,6 +63,7 @@ struct Inner {
     delay: Duration,
     script: Script,
     sessions_max: usize,
+    till: Option<Mutex<Till>>,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -61,14 +88,45 @@ struct Segment {
     is_closed: bool,
 }
 
+/// What was paid.
+struct Till {
+    payee: Payee,
+    script: PayScript,
+    payments: usize,
+    asked: usize,
+}
+
 impl Orchestrator {
     pub(crate) fn start(delay: Duration, sessions_max: usize, script: Script) -> Self {
+        Self::serve_all(delay, sessions_max, script, None)
+    }
+
+    /// One that is paid: so much for a ticket.
+    pub(crate) fn start_paid(script: Script, ticket_ev: u64, paying: PayScript) -> Self {
+        let mut payee = Payee::new();
+        payee.set_policy(ticket_ev, 8_000_000_000_000);
+        let till = Till {
+            payee,
+            script: paying,
+            payments: 0,
+            asked: 0,
+        };
+        Self::serve_all(Duration::from_millis(5), 10, script, Some(Mutex::new(till)))
+    }
+
+    fn serve_all(
+        delay: Duration,
+        sessions_max: usize,
+        script: Script,
+        till: Option<Mutex<Till>>,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let ours = Self(Arc::new(Inner {
             url: format!("http://{}", listener.local_addr().unwrap()),
             delay,
             script,
             sessions_max,
+            till,
             state: Mutex::default(),
             changed: Condvar::new(),
         }));
@@ -89,6 +147,21 @@ impl Orchestrator {
     /// Channels that were deleted, in order.
     pub(crate) fn deleted(&self) -> Vec<String> {
         self.state().deleted.clone()
+    }
+
+    /// Payments after sessions' starts, and how often somebody asked for terms.
+    pub(crate) fn paid(&self) -> (usize, usize) {
+        let till = self.till().unwrap();
+        (till.payments, till.asked)
+    }
+
+    /// Every account: who pays, what for, and what is credited, in parts.
+    pub(crate) fn accounts(&self) -> Vec<(Address, String, Parts)> {
+        self.till().unwrap().payee.accounts()
+    }
+
+    fn till(&self) -> Option<MutexGuard<'_, Till>> {
+        Some(self.0.till.as_ref()?.lock().unwrap())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -113,22 +186,32 @@ impl Orchestrator {
     }
 
     /// One connection, until its end. Errors of the socket are the end, too: clients go when they like.
-    fn serve(&self, stream: TcpStream) {
+    fn serve(self, stream: TcpStream) {
         stream.set_nodelay(true).unwrap();
+        if grpc::is_grpc(&stream, false).unwrap_or(false) {
+            return grpc::serve(stream, None, Arc::new(self)).unwrap();
+        }
         let mut input = BufReader::new(stream.try_clone().unwrap());
         let mut output = stream;
-        while let Some((line, is_chunked, length)) = read_head(&mut input) {
+        while let Some(head) = read_head(&mut input) {
+            let Head {
+                line,
+                is_chunked,
+                length,
+                ..
+            } = &head;
             let mut words = line.split(' ');
             let (method, path) = (words.next().unwrap(), words.next().unwrap());
             let answered = match (method, path) {
                 ("POST", "/live-video-to-video") => {
-                    let mut body = vec![0; length];
+                    let mut body = vec![0; *length];
                     input.read_exact(&mut body).unwrap();
                     assert!(String::from_utf8(body).unwrap().contains("model_id"));
-                    self.start_session(&mut output)
+                    self.start_session(&head, &mut output)
                 }
+                ("POST", "/payment") => self.pay(&head, &mut output),
                 ("POST", _) => {
-                    assert!(is_chunked);
+                    assert!(*is_chunked);
                     self.post(path, &mut input, &mut output)
                 }
                 ("GET", _) => self.get(path, &mut output),
@@ -141,7 +224,7 @@ impl Orchestrator {
         }
     }
 
-    fn start_session(&self, output: &mut TcpStream) -> Option<()> {
+    fn start_session(&self, head: &Head, output: &mut TcpStream) -> Option<()> {
         let session = self.change(|state| {
             (state.sessions < self.0.sessions_max).then(|| {
                 let session = state.sessions;
@@ -154,6 +237,9 @@ impl Orchestrator {
         let Some(session) = session else {
             return reply(output, "503 Busy", "", "insufficient capacity\n");
         };
+        if let Err(why) = self.open_account(head, session) {
+            return reply(output, "400 No", "", &why);
+        }
         let ours = self.clone();
         thread::spawn(move || ours.work(session));
         // One URL names another host, as orchestrators behind names do, and one is a path.
@@ -172,6 +258,53 @@ impl Orchestrator {
             "Content-Type: application/json\r\n",
             &body,
         )
+    }
+
+    fn open_account(&self, head: &Head, session: usize) -> Result<(), String> {
+        let Some(mut till) = self.till() else {
+            return Ok(());
+        };
+        assert_eq!(head.field("authorization"), "Livepeer-AI-Worker-1.0");
+        let (payment, purpose) = (
+            head.field("livepeer-payment"),
+            head.field("livepeer-segment"),
+        );
+        let manifest = format!("m{session}");
+        let (payment, creds) = payee::open(payment, purpose, Some(&manifest));
+        assert!(creds.manifest_id.starts_with(b"35_builtin/"));
+        assert_eq!(creds.capabilities.unwrap().bitstring[0] >> 35, 1);
+        let tickets = payment.tickets();
+        till.payee
+            .credit(payment, tickets)
+            .map_err(|why| why.to_string())
+    }
+
+    fn pay(&self, head: &Head, output: &mut TcpStream) -> Option<()> {
+        let mut till = self.till().unwrap();
+        let (payment, purpose) = (
+            head.field("livepeer-payment"),
+            head.field("livepeer-segment"),
+        );
+        let (payment, creds) = payee::open(payment, purpose, None);
+        assert!(creds.manifest_id.starts_with(b"m"));
+        let number = till.payments;
+        till.payments += 1;
+        let (sender, tickets) = (*payment.sender(), payment.tickets());
+        let action = (till.script)(number);
+        if let Pay::Refuse(words) = action {
+            return reply(output, "400 No", "", &format!("{words}\n"));
+        }
+        if let Err(why) = till.payee.credit(payment, tickets) {
+            return reply(output, "400 No", "", &format!("{why}\n"));
+        }
+        let body = match action {
+            Pay::TakeInSilence => return None,
+            Pay::TakeBarely => Vec::new(),
+            _ => till.payee.result(sender, creds),
+        };
+        drop(till);
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        output.write_all(&[answer.as_bytes(), &body].concat()).ok()
     }
 
     fn post(
@@ -370,16 +503,35 @@ fn split(path: &str) -> (&str, i64) {
 }
 
 /// The request line, whether its body comes in chunks, and how long it is if not.
-fn read_head(input: &mut BufReader<TcpStream>) -> Option<(String, bool, usize)> {
-    let line = read_line(input)?;
-    let (mut is_chunked, mut length) = (false, 0);
+#[derive(Default)]
+struct Head {
+    line: String,
+    is_chunked: bool,
+    length: usize,
+    /// Names in lower case.
+    fields: HashMap<String, String>,
+}
+
+impl Head {
+    fn field(&self, name: &str) -> &str {
+        &self.fields[name]
+    }
+}
+
+fn read_head(input: &mut BufReader<TcpStream>) -> Option<Head> {
+    let mut head = Head {
+        line: read_line(input)?,
+        ..Head::default()
+    };
     loop {
-        let field = read_line(input)?.to_ascii_lowercase();
-        match field.split_once(": ") {
-            Some(("transfer-encoding", "chunked")) => is_chunked = true,
-            Some(("content-length", value)) => length = value.parse().unwrap(),
-            Some(_) => {}
-            None => return Some((line, is_chunked, length)),
+        let field = read_line(input)?;
+        let Some((name, value)) = field.split_once(": ") else {
+            return Some(head);
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "transfer-encoding" => head.is_chunked = value == "chunked",
+            "content-length" => head.length = value.parse().unwrap(),
+            name => drop(head.fields.insert(name.to_owned(), value.to_owned())),
         }
     }
 }
@@ -407,4 +559,28 @@ fn reply(output: &mut TcpStream, status: &str, fields: &str, body: &str) -> Opti
     let length = body.len();
     let answer = format!("HTTP/1.1 {status}\r\n{fields}Content-Length: {length}\r\n\r\n{body}");
     output.write_all(answer.as_bytes()).ok()
+}
+
+#[tonic::async_trait]
+impl orchestrator_server::Orchestrator for Orchestrator {
+    async fn get_orchestrator(
+        &self,
+        call: Call<OrchestratorRequest>,
+    ) -> Result<Reply<OrchestratorInfo>, Status> {
+        let mut till = self.till().expect("it is to be paid");
+        till.asked += 1;
+        let answer = till.payee.answer(&call.into_inner());
+        answer.map(Reply::new).map_err(Status::unknown)
+    }
+
+    async fn end_transcoding_session(
+        &self,
+        _: Call<EndTranscodingSessionRequest>,
+    ) -> Result<Reply<EndTranscodingSessionResponse>, Status> {
+        Err(Status::unimplemented("no sessions are transcoded"))
+    }
+
+    async fn ping(&self, _: Call<PingPong>) -> Result<Reply<PingPong>, Status> {
+        Err(Status::unimplemented("nobody pings"))
+    }
 }
