@@ -9,7 +9,7 @@
 //! Invariants:
 //! - A request goes out when it is due, or when a connection has room after that. Latency counts from due.
 //! - An answer counts when everything is in it that a gateway needs to choose and to pay; a hash comes once in a run.
-//! - A request is answered within [`ANSWER_TIMEOUT_S`], which is what stock gateways wait for the slowest, or it is an error.
+//! - A request is answered within 8 s, which is what stock gateways wait for the slowest, or it is an error.
 //!
 //! Errors by class: `connect`, `tls`, `alpn` (no HTTP/2 was agreed on), `reset`, `malformed` (no HTTP/2), `timeout`, `unknown` (the run was
 //! over before the answer), `stream-reset`, `gone-away`, `too-long`, `status-N` and `no-grpc` (another server), `grpc: …` with the words of a
