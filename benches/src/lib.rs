@@ -1,7 +1,7 @@
 //! What was measured, where, with which command.
 //!
 //! One binary a question. `fanout`: what does it cost to hand one publisher's bytes to many subscribers? `neighbours`: what does
-//! a session's damaged video cost the others? `tickets`: how many tickets does a core validate? `gpubench`: what does a device do, and how far does what is around it keep up?
+//! a session's damaged video cost the others? `startup`: how soon is a node ready? `tickets`: how many tickets does a core validate? `gpubench`: what does a device do, and how far does what is around it keep up?
 //!
 //! ```text
 //!            CPU 0                                  CPU 1
@@ -14,6 +14,7 @@
 //! - [`gpubench`]: a device, by itself and under lanes;
 //! - [`load`]: an open-loop generator that checks every byte it gets back;
 //! - [`neighbours`]: whether one session's bad stream slows the others down, and how many sessions there can be;
+//! - [`startup`]: how soon a node is ready, and what it holds idle;
 //! - [`tickets`]: how many tickets one core validates, and how long one takes;
 //! - [`run`]: both servers in turn, in one run, and the table;
 //! - [`units`]: the engine's parts one by one, for criterion and for the instruction counter.
@@ -37,6 +38,8 @@ pub mod load;
 pub mod neighbours;
 
 pub mod run;
+
+pub mod startup;
 
 pub mod tickets;
 
