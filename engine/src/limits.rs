@@ -86,7 +86,7 @@ impl Default for Limits {
             page_bytes: 1 << 30,
             sessions: 256,
             lane_percent: 85,
-            lane_calibration: Duration::from_millis(150),
+            lane_calibration: Duration::from_millis(60),
             lane_call: Duration::from_secs(10),
             lag: Duration::from_secs(10),
             session_idle: Duration::from_secs(60),
