@@ -357,6 +357,10 @@ impl link::Engine for Handle {
         }
     }
 
+    fn room(&self) -> Option<u32> {
+        Some(self.0.lanes.room())
+    }
+
     fn health(&self) -> Vec<String> {
         let mut troubles = self.0.lanes.troubles();
         if self.tickets().is_some_and(|tickets| !tickets.is_recording) {

@@ -7,8 +7,10 @@ use std::time::Instant;
 use control::payment::keystore;
 use control::ticket::Address;
 use control::ticket::sender::LocalKey;
+use control::world::World;
 
 use crate::failure::{Failure, Reason};
+use crate::secrets;
 
 /// The longest keystore that is read; real ones have 500 bytes.
 const KEYSTORE_BYTES_MAX: u64 = 64 << 10;
@@ -22,6 +24,52 @@ pub(crate) struct AccountPlan {
     pub(crate) address: Option<Address>,
     /// A file that holds the password, or the password.
     pub(crate) password: String,
+}
+
+/// Which account signs, if one was named.
+pub(crate) fn named(
+    (path, address, password): (Option<&Path>, Option<&str>, Option<&str>),
+) -> Result<Option<AccountPlan>, Failure> {
+    let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
+    let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
+        return match given(address).or(given(password)) {
+            None => Ok(None),
+            Some(_) => Err(Failure::usage(
+                "there is no keystore",
+                "eth-acct-addr and eth-password are for a keystore, and eth-keystore-path names none",
+            )),
+        };
+    };
+    let address = match given(address) {
+        None => None,
+        Some(text) => Some(text.parse().map_err(|error| {
+            Failure::usage(
+                format!("eth-acct-addr `{text}` is not understood"),
+                format!("{error}"),
+            )
+        })?),
+    };
+    Ok(Some(AccountPlan {
+        path: PathBuf::from(path),
+        address,
+        password: given(password).unwrap_or_default(),
+    }))
+}
+
+/// The account of a node on the memory network that was given none: made once, worth nothing.
+pub(crate) fn of_memory(data_dir: &Path, world: &dyn World) -> Result<LocalKey, Failure> {
+    let bytes = secrets::kept(data_dir, secrets::MEMORY_KEY, world)?;
+    LocalKey::new(bytes).map_err(|error| {
+        Failure::new(
+            Reason::Account,
+            format!(
+                "{} is no private key",
+                data_dir.join(secrets::MEMORY_KEY).display()
+            ),
+            error.to_string(),
+            "remove it: another is made",
+        )
+    })
 }
 
 impl AccountPlan {

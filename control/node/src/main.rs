@@ -22,6 +22,7 @@ mod payments;
 mod ping;
 mod plan;
 mod preflight;
+mod price_list;
 mod report;
 mod secrets;
 mod tickets;

@@ -5,28 +5,26 @@
 //!                        └───▶ key of the account ────┴─▶ tickets ──────────────────▶ engine
 //! ```
 
-use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use control::link::payment::journal;
 use control::orchestrator::Payments;
-use control::payment::prices::{self, ModelRate, Prices, Rate};
+use control::payment::prices::Prices;
 use control::payment::tab::Rules;
 use control::payment::{ClockChain, Identity, Ledger, Offers, Writer};
 use control::store::{Error, Store};
 use control::ticket::offer::Policy;
-use control::ticket::sender::LocalKey;
 use control::ticket::{Address, Price, Secret, Wei, book};
 use control::world::World;
 use engine::{Gather, Tickets, VerifierChoice};
 
-use crate::account::AccountPlan;
+use crate::account::{self, AccountPlan};
 use crate::failure::{Failure, Reason};
 use crate::options::Options;
-use crate::secrets;
+use crate::price_list;
 
 const OFFCHAIN: &str = "offchain";
 const MEMORY: &str = "memory";
@@ -113,8 +111,8 @@ impl PaymentPlan {
                 )
             })?;
         let mut notes = Vec::new();
-        let prices = read_prices(options, price, &mut notes)?;
-        let account = account(options)?;
+        let prices = price_list::read(options, price, &mut notes)?;
+        let account = account::named(options.keystore)?;
         let ticket_ev_wei = options.ticket_ev.unwrap_or(TICKET_EV_WEI);
         let missing = match (is_paid, recipient) {
             (true, _) if wei.is_none() => Some("price-per-unit says what work costs; 0 is free"),
@@ -279,7 +277,7 @@ impl PaymentPlan {
         }
         let key = match &self.account {
             Some(account) => account.open()?,
-            None => memory_account(data_dir, &**world)?,
+            None => account::of_memory(data_dir, &**world)?,
         };
         let signer = key.address();
         let recipient = self.recipient.unwrap_or(signer);
@@ -349,125 +347,6 @@ impl PaymentPlan {
             writing,
         }))
     }
-}
-
-/// Which account signs, if one was named.
-fn account(options: &PaymentOptions<'_>) -> Result<Option<AccountPlan>, Failure> {
-    let (path, address, password) = options.keystore;
-    let given = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(str::to_owned);
-    let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) else {
-        return match given(address).or(given(password)) {
-            None => Ok(None),
-            Some(_) => Err(Failure::usage(
-                "there is no keystore",
-                "eth-acct-addr and eth-password are for a keystore, and eth-keystore-path names none",
-            )),
-        };
-    };
-    let address = match given(address) {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|error| {
-            Failure::usage(
-                format!("eth-acct-addr `{text}` is not understood"),
-                format!("{error}"),
-            )
-        })?),
-    };
-    Ok(Some(AccountPlan {
-        path: PathBuf::from(path),
-        address,
-        password: given(password).unwrap_or_default(),
-    }))
-}
-
-/// What work costs: the flags, and the two lists.
-fn read_prices(
-    options: &PaymentOptions<'_>,
-    price: Price,
-    notes: &mut Vec<String>,
-) -> Result<Prices, Failure> {
-    let pixels = NonZeroU64::new(price.pixels()).unwrap_or(NonZeroU64::MIN);
-    let base = Rate::new(Wei::from(price.wei()), pixels);
-    let mut config = prices::Config {
-        base,
-        senders: Vec::new(),
-        models: Vec::new(),
-    };
-    let wrong = |name: &str, why: String| Failure::usage(format!("{name} is not understood"), why);
-    if let Some(text) = options.price_per_gateway.filter(|text| !text.is_empty()) {
-        let name = "price-per-gateway";
-        let list = prices::gateways(&json_or_file(name, text)?)
-            .map_err(|error| wrong(name, error.to_string()))?;
-        config.senders = list
-            .iter()
-            .map(|entry| (entry.sender, entry.rate))
-            .collect();
-    }
-    if let Some(text) = options.ai_models.filter(|text| !text.is_empty()) {
-        let name = "ai-models";
-        let list = prices::models(&json_or_file(name, text)?)
-            .map_err(|error| wrong(name, error.to_string()))?;
-        // Of an entry, what is not said is the node's own: so many wei, for so many pixels.
-        let (wei, unit) = (options.price.0.unwrap_or(0), options.price.1.unwrap_or(1));
-        let unit = NonZeroU64::new(unit).unwrap_or(NonZeroU64::MIN);
-        let whole = Rate::new(Wei::from(wei), NonZeroU64::MIN);
-        if let Some(entry) = list.iter().find(|entry| is_more_than_a_price(entry)) {
-            notes.push(format!(
-                "of --ai-models prices alone are used: what it says of capacity, url, token or optimization_flags, as of {}, is not",
-                entry.model_id
-            ));
-        }
-        for entry in list {
-            let rate = entry.rate(whole, unit).ok_or_else(|| {
-                wrong(name, format!("the price of {} is too fine", entry.model_id))
-            })?;
-            config.models.push(ModelRate {
-                sender: entry.gateway,
-                capability: entry.capability,
-                model: entry.model_id,
-                rate,
-            });
-        }
-    }
-    Prices::new(config)
-        .map_err(|error| Failure::usage("the prices cannot be used together", error.to_string()))
-}
-
-/// Whether an entry says something that this node does not act on. Every model is warm.
-fn is_more_than_a_price(entry: &prices::ModelEntry) -> bool {
-    entry.capacity.is_some()
-        || !entry.url.is_empty()
-        || !entry.token.0.is_empty()
-        || !entry.optimization_flags.is_empty()
-}
-
-/// A list itself, or what the file of that name holds.
-fn json_or_file(name: &str, text: &str) -> Result<String, Failure> {
-    if text.trim_start().starts_with(['{', '[']) || !Path::new(text).is_file() {
-        return Ok(text.to_owned());
-    }
-    std::fs::read_to_string(text).map_err(|error| {
-        Failure::usage(
-            format!("{name}: the file {text} cannot be read"),
-            error.to_string(),
-        )
-    })
-}
-
-/// The account of a node on the memory network that was given none: made once, worth nothing.
-fn memory_account(data_dir: &Path, world: &dyn World) -> Result<LocalKey, Failure> {
-    let bytes = secrets::kept(data_dir, secrets::MEMORY_KEY, world)?;
-    LocalKey::new(bytes).map_err(|error| {
-        Failure::new(
-            Reason::Account,
-            format!(
-                "{} is no private key",
-                data_dir.join(secrets::MEMORY_KEY).display()
-            ),
-            error.to_string(),
-            "remove it: another is made",
-        )
-    })
 }
 
 /// What a node that is paid is made of.

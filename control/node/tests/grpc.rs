@@ -23,13 +23,16 @@ use node::{Node, PAID_HALF_WIN};
 use serde_json::{Value, json};
 
 /// What every node here is started with, beside its address.
-const COMMON: [&str; 8] = [
+const COMMON: [&str; 10] = [
     "--device",
     "cpu",
     "--max-sessions",
     "3",
     "--lanes",
     "1",
+    // So that it is the three places that count, however slow the machine is.
+    "--lane-percent",
+    "1000",
     "--nodes",
     "https://b.example:8935,c.example",
 ];

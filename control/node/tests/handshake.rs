@@ -90,7 +90,7 @@ fn off_chain_everybody_is_answered_and_nothing_costs() {
     assert!(
         models
             .iter()
-            .all(|model| model.warm && model.idle == 256 && model.in_use == 0)
+            .all(|model| model.warm && model.idle > 0 && model.in_use == 0)
     );
     // A ping is signed by nobody.
     let pong = peer.call(async |mut connection: Connection| connection.ping(vec![1; 32]).await);

@@ -15,8 +15,10 @@ use proto::Message;
 use proto::net::{self, AuthToken, Capabilities, HardwareInformation, OrchestratorInfo};
 use ticket::wire::{PriceInfo, put_bytes, put_message};
 use ticket::{Address, Price, SessionId, Wei};
+use tokio::time::timeout;
 
 use super::auth::Webhook;
+use super::limits;
 use super::registry::Registry;
 use super::{Gpu, Payments};
 use crate::capability::{self, Capability, LiveModel};
@@ -45,6 +47,7 @@ pub(super) struct Desk {
     registry: Arc<Registry>,
     world: Arc<dyn World>,
     service_url: OnceLock<Box<str>>,
+    engine: OnceLock<Arc<dyn link::Engine>>,
     capabilities: RwLock<Arc<Can>>,
 }
 
@@ -71,15 +74,29 @@ impl Desk {
             registry,
             world,
             service_url: OnceLock::new(),
+            engine: OnceLock::new(),
             capabilities: RwLock::new(Can::of(Capabilities::default())),
         };
         desk.look_around();
         desk
     }
 
-    /// Says where this node is reached: scheme, host and port. The first word counts.
-    pub(super) fn reached_at(&self, service_url: &str) {
+    /// Says where this node is reached: scheme, host and port; and what does its work. The first word counts.
+    pub(super) fn open(&self, service_url: &str, engine: Arc<dyn link::Engine>) {
         let _said_before = self.service_url.set(service_url.into());
+        let _said_before = self.engine.set(engine);
+        self.look_around();
+    }
+
+    /// Whether one more session fits, as far as is known: a place for it, and a lane that has time.
+    pub(super) fn has_room(&self) -> bool {
+        self.registry.has_room() && self.engine_room() > 0
+    }
+
+    /// What the lanes could still carry; no bound where that is not known.
+    fn engine_room(&self) -> u32 {
+        let room = self.engine.get().and_then(|engine| engine.room());
+        room.unwrap_or(u32::MAX)
     }
 
     /// Where this node is reached; empty before that is known.
@@ -138,14 +155,14 @@ impl Desk {
         self.setup.models.iter().any(|model| model == id)
     }
 
-    /// Takes note of how many places are free. To be called whenever a session has begun or ended.
+    /// Takes note of how many more sessions fit: of places, and of what the lanes could carry.
     pub(super) fn look_around(&self) {
         let in_use = self.registry.by_model();
         let taken: u32 = in_use.values().sum();
         let places = u32::try_from(self.registry.sessions_max()).unwrap_or(u32::MAX);
         let idle = match self.registry.draining() {
             true => 0,
-            false => places.saturating_sub(taken),
+            false => places.saturating_sub(taken).min(self.engine_room()),
         };
         let of = |id: &String| LiveModel {
             id: id.clone(),
@@ -165,10 +182,14 @@ impl Desk {
             .unwrap_or_else(PoisonError::into_inner) = can;
     }
 
-    /// Keeps looking until the table of sessions is gone.
+    /// Looks whenever a session has begun or ended, and every so often, since lanes measure what sessions need.
     pub(super) async fn keep_looking(self: Arc<Self>) {
         let mut count = self.registry.count();
-        while count.changed().await.is_ok() {
+        // An error is the end of the table of sessions; the time that has passed is not.
+        while !matches!(
+            timeout(limits::LOOK_EVERY, count.changed()).await,
+            Ok(Err(_))
+        ) {
             self.look_around();
         }
     }
@@ -336,7 +357,7 @@ pub(super) mod tests {
             hardware: Vec::new(),
         };
         let desk = Desk::new(setup, Registry::new(sessions_max), Arc::new(System));
-        desk.reached_at("https://a.example:8935");
+        let _first = desk.service_url.set("https://a.example:8935".into());
         Arc::new(desk)
     }
 

@@ -32,7 +32,6 @@ use tonic::{Request, Response, Status};
 
 use super::auth::Denied;
 use super::desk::Desk;
-use super::registry::Registry;
 use crate::capability::Capability;
 use crate::payment::offers::Unoffered;
 
@@ -49,7 +48,6 @@ pub(super) type Service = OrchestratorServer<Handshake>;
 #[derive(Clone)]
 pub(super) struct Handshake {
     desk: Arc<Desk>,
-    registry: Arc<Registry>,
 }
 
 /// Why there is no answer.
@@ -87,9 +85,8 @@ impl From<Refused> for Status {
 
 impl Handshake {
     /// The service, to be routed to.
-    pub(super) fn service(desk: Arc<Desk>, registry: Arc<Registry>) -> Service {
-        OrchestratorServer::new(Self { desk, registry })
-            .max_decoding_message_size(REQUEST_BYTES_MAX)
+    pub(super) fn service(desk: Arc<Desk>) -> Service {
+        OrchestratorServer::new(Self { desk }).max_decoding_message_size(REQUEST_BYTES_MAX)
     }
 
     async fn greet(&self, request: OrchestratorRequest) -> Result<OrchestratorInfo, Refused> {
@@ -116,7 +113,7 @@ impl Handshake {
 
     /// Whether one more session fits, on one of the models that are wanted when any is named.
     fn has_room(&self, wanted: Option<&Capabilities>) -> bool {
-        if !self.registry.has_room() {
+        if !self.desk.has_room() {
             return false;
         }
         let live = wanted

@@ -200,9 +200,10 @@ impl Orchestrator {
     ///
     /// `urls` say what peers reach this node by, scheme, host and port and nothing behind it.
     pub async fn run(self, engine: Arc<dyn link::Engine>, urls: Urls) {
-        self.desk.reached_at(urls.service.trim_end_matches('/'));
+        self.desk
+            .open(urls.service.trim_end_matches('/'), Arc::clone(&engine));
         let phase = self.handle.phase.subscribe();
-        let handshake = Handshake::service(Arc::clone(&self.desk), Arc::clone(&self.registry));
+        let handshake = Handshake::service(Arc::clone(&self.desk));
         let app = App {
             registry: Arc::clone(&self.registry),
             commands: Commands::new(engine),

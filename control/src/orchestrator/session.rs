@@ -93,6 +93,7 @@ impl Session {
             lost_told: 0,
             models: self.models,
             desk: self.desk,
+            is_known: true,
             payer: None,
             bill: None,
             unpaid: None,
@@ -122,6 +123,8 @@ struct Live {
     lost_told: u64,
     models: Arc<[String]>,
     desk: Arc<Desk>,
+    /// Whether anybody was told of its channels.
+    is_known: bool,
     payer: Option<Payer>,
     /// What it is charged; `None` when it is free.
     bill: Option<Bill>,
@@ -195,7 +198,10 @@ impl Live {
                 self.bill = payer.map(|payer| Bill::new(payer, rules, self.commands.clone()));
                 self.show_bill();
             }
-            Err(_) => self.close().await,
+            Err(_) => {
+                self.is_known = false;
+                self.close().await;
+            }
         }
     }
 
@@ -255,6 +261,27 @@ impl Live {
             frames_out = stats.frames_out,
             "session ended"
         );
+        if self.is_known {
+            self.say_goodbye(cause, stats).await;
+        }
+        let name = self.voice.channel().to_owned();
+        let deadline = Instant::now() + limits::COMMAND;
+        match self
+            .commands
+            .call(Command::DeleteChannel { name }, deadline)
+            .await
+        {
+            Outcome::Answered(_) | Outcome::Refused(Refusal::Unknown) => {}
+            other => tracing::warn!(
+                manifest_id = self.manifest_id,
+                ?other,
+                "the events channel stays until it is swept"
+            ),
+        }
+    }
+
+    /// The last charge, and the last that is said on the events channel.
+    async fn say_goodbye(&mut self, cause: &EndCause, stats: SessionStats) {
         let now_ms = self.world.unix_ms();
         if let Some(bill) = &mut self.bill {
             bill.close(&stats).await;
@@ -272,20 +299,6 @@ impl Live {
         });
         self.voice.status().await;
         sleep(limits::GOODBYE).await;
-        let name = self.voice.channel().to_owned();
-        let deadline = Instant::now() + limits::COMMAND;
-        match self
-            .commands
-            .call(Command::DeleteChannel { name }, deadline)
-            .await
-        {
-            Outcome::Answered(_) | Outcome::Refused(Refusal::Unknown) => {}
-            other => tracing::warn!(
-                manifest_id = self.manifest_id,
-                ?other,
-                "the events channel stays until it is swept"
-            ),
-        }
     }
 
     async fn noted(&mut self, note: Note) {

@@ -55,6 +55,11 @@ pub trait Engine: Send + Sync {
         reply.send(Err(NotCharged::NoAccount));
     }
 
+    /// How many more sessions of the usual kind it could carry now, as far as that is known; more may fit, or fewer. Waits for nobody.
+    fn room(&self) -> Option<u32> {
+        None
+    }
+
     /// What is wrong with the data plane now, a sentence each; empty when all is well. Waits for nobody.
     fn health(&self) -> Vec<String> {
         Vec::new()

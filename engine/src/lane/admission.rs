@@ -87,6 +87,14 @@ impl Demand {
 }
 
 impl Demand {
+    /// How many more [`take_seat`](Self::take_seat) would let in, one after another.
+    pub(super) fn room(&self, cost_ps: u64, ceiling_permille: u64) -> u32 {
+        let now = self.pixels_per_s();
+        let most = ceiling_permille.saturating_mul(PERMILLE_PS) / cost_ps.max(1);
+        let room = most.saturating_sub(now) / self.assumed();
+        u32::try_from(room.max(u64::from(now == 0))).unwrap_or(u32::MAX)
+    }
+
     /// What one more is taken to want: as much as those that are there do on average, and not less than is assumed of a first.
     fn assumed(&self) -> u64 {
         let there = self.sessions.load(Ordering::Relaxed);
@@ -146,9 +154,11 @@ impl Seat {
 
 /// The part of a lane's time that this takes, in thousandths.
 pub(super) const fn permille(pixels_per_s: u64, cost_ps: u64) -> u64 {
-    // ps/s are millionths of millionths; a thousandth is 10^9 of them.
-    pixels_per_s.saturating_mul(cost_ps) / 1_000_000_000
+    pixels_per_s.saturating_mul(cost_ps) / PERMILLE_PS
 }
+
+/// ps/s are millionths of millionths; a thousandth is so many of them.
+const PERMILLE_PS: u64 = 1_000_000_000;
 
 // === memory ===
 
@@ -294,6 +304,30 @@ mod tests {
     use super::*;
 
     const CEILING: u64 = 850;
+
+    #[test]
+    fn the_room_is_what_is_let_in() {
+        for (cost_ps, ceiling) in [
+            (10_000, 850),
+            (1_000, 850),
+            (200, 1_000),
+            (1, 850),
+            (90_000, 20),
+        ] {
+            let demand = Arc::new(Demand::default());
+            let mut room = demand.room(cost_ps, ceiling);
+            let mut seats = Vec::new();
+            while let Some(seat) = demand.take_seat(cost_ps, ceiling) {
+                seats.push(seat);
+                room -= 1;
+                assert_eq!(demand.room(cost_ps, ceiling), room, "{cost_ps} {ceiling}");
+                if seats.len() > 500 {
+                    break;
+                }
+            }
+            assert!(room == 0 || seats.len() > 500);
+        }
+    }
 
     #[test]
     fn what_nothing_is_known_of_takes_a_twelfth() {

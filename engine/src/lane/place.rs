@@ -211,6 +211,21 @@ impl Lanes {
         Err(Refusal::Full("lane time"))
     }
 
+    /// How many more sessions the lanes could carry, each being what one is taken to be until it was measured.
+    pub(crate) fn room(&self) -> u32 {
+        if self.memory().is_some_and(|memory| !memory.has_room()) {
+            return 0;
+        }
+        let is_ready = |entry: &&Entry| entry.board.state(self.0.call_max) == LaneState::Ready;
+        let each = self
+            .0
+            .entries
+            .iter()
+            .filter(is_ready)
+            .map(|entry| entry.demand.room(entry.cost_ps(), self.0.ceiling_permille));
+        each.fold(0, u32::saturating_add)
+    }
+
     fn why_none_is_open(&self) -> &'static str {
         let is_stuck = |entry: &Entry| entry.board.state(self.0.call_max) == LaneState::Stuck;
         if self.0.entries.iter().all(is_stuck) {
