@@ -65,8 +65,8 @@ pub(crate) struct Running {
 /// Starts one. Returns once it serves.
 pub(crate) fn start(mut plan: Plan) -> Result<Running, Failure> {
     let mut notes = preflight::check(&mut plan)?;
-    notes.extend_from_slice(plan.payments.notes());
     let offer = Offer::make(plan.models_dir.as_deref(), plan.onnxruntime.as_deref())?;
+    notes.extend(plan.payments.notes(&plane::every_model(&offer.ids())));
     let world: Arc<dyn World> = Arc::new(System);
     let has_tls = plan.listen.tls || plan.trickle_listen.is_some_and(|listen| listen.tls);
     let tls = match has_tls {

@@ -26,6 +26,8 @@ use crate::failure::{Failure, Reason};
 use crate::options::Options;
 use crate::price_list;
 
+/// live-video-to-video
+const LIVE: u32 = 35;
 const OFFCHAIN: &str = "offchain";
 const MEMORY: &str = "memory";
 /// Gas that a redemption takes on Arbitrum.
@@ -39,6 +41,7 @@ const WAIT_US_MAX: u64 = 1_000_000;
 const LIVE_SECONDS_MAX: u64 = 3_600;
 
 /// The settings that payments have.
+#[derive(Default)]
 pub(crate) struct PaymentOptions<'a> {
     pub(crate) network: Option<&'a str>,
     pub(crate) eth_orch_addr: Option<&'a str>,
@@ -223,9 +226,19 @@ impl PaymentPlan {
         }
     }
 
-    /// What the operator should know of what was read.
-    pub(crate) fn notes(&self) -> &[String] {
-        &self.notes
+    /// What the operator should know of what was read, on a node that offers these models.
+    pub(crate) fn notes(&self, models: &[String]) -> Vec<String> {
+        let mut notes = self.notes.clone();
+        let priced = self.prices.list(&Address::ZERO);
+        let live = priced.iter().filter(|price| price.capability == LIVE);
+        let strangers = live.filter(|price| !models.contains(&price.constraint));
+        notes.extend(strangers.map(|price| {
+            format!(
+                "--ai-models has a price for {}, which this node does not offer",
+                price.constraint
+            )
+        }));
+        notes
     }
 
     /// How live sessions are charged.
@@ -458,9 +471,12 @@ mod tests {
             );
             // For as long as the tests run.
             let json: &'static str = json.leak();
-            resolve(|o| o.ai_models = Some(json)).unwrap().notes
+            let plan = resolve(|o| o.ai_models = Some(json)).unwrap();
+            plan.notes(&["noop".to_owned()])
         };
-        assert!(models("").is_empty());
+        let strange =
+            "--ai-models has a price for builtin/passthrough, which this node does not offer";
+        assert_eq!(models(""), [strange]);
         let notes = models(r#","capacity":4"#);
         assert!(notes[0].contains("as of noop, is not"), "{notes:?}");
     }

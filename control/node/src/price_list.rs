@@ -58,9 +58,28 @@ pub(crate) fn read(
             });
         }
     }
+    // One model by two names: gateways that have no wish ask for `noop`.
+    for (name, other) in [(NOOP, PASSTHROUGH), (PASSTHROUGH, NOOP)] {
+        let named = |name: &str, sender| {
+            let is_it = |rate: &&ModelRate| rate.model == name && rate.sender == sender;
+            config.models.iter().find(is_it).cloned()
+        };
+        let twins = config.models.iter().filter(|rate| rate.model == name);
+        let missing = twins.filter(|rate| named(other, rate.sender).is_none());
+        let missing: Vec<_> = missing
+            .map(|rate| ModelRate {
+                model: other.to_owned(),
+                ..rate.clone()
+            })
+            .collect();
+        config.models.extend(missing);
+    }
     Prices::new(config)
         .map_err(|error| Failure::usage("the prices cannot be used together", error.to_string()))
 }
+
+const NOOP: &str = "noop";
+const PASSTHROUGH: &str = "builtin/passthrough";
 
 /// Whether an entry says something that this node does not act on. Every model is warm.
 fn is_more_than_a_price(entry: &prices::ModelEntry) -> bool {
@@ -81,4 +100,30 @@ fn json_or_file(name: &str, text: &str) -> Result<String, Failure> {
             error.to_string(),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use control::ticket::Address;
+
+    #[test]
+    fn noop_and_passthrough_cost_the_same_whichever_is_named() {
+        for named in [NOOP, PASSTHROUGH] {
+            let json = format!(
+                r#"[{{"pipeline":"live-video-to-video","model_id":"{named}","price_per_unit":7}}]"#
+            );
+            let options = PaymentOptions {
+                ai_models: Some(&json),
+                ..PaymentOptions::default()
+            };
+            let prices = read(&options, Price::new(1, 1).unwrap(), &mut Vec::new()).unwrap();
+            for model in [NOOP, PASSTHROUGH] {
+                let price = prices.model_price(&Address::ZERO, 35, model);
+                assert_eq!(price, Price::new(7, 1).unwrap(), "{named}: {model}");
+            }
+            let other = prices.model_price(&Address::ZERO, 35, "builtin/blur");
+            assert_eq!(other, Price::new(1, 1).unwrap());
+        }
+    }
 }

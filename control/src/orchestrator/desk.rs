@@ -8,7 +8,7 @@
 //! - A fresh auth token is given for a handshake, or to whoever proved to be the sender; an answer to a payment repeats the one that came
 //!   with it. Stock gateways read the token of every answer that has ticket parameters, so there is always one.
 
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use link::Receipt;
 use proto::Message;
@@ -47,7 +47,8 @@ pub(super) struct Desk {
     registry: Arc<Registry>,
     world: Arc<dyn World>,
     service_url: OnceLock<Box<str>>,
-    engine: OnceLock<Arc<dyn link::Engine>>,
+    /// Weak, since the engine holds the inbox, and the inbox this.
+    engine: OnceLock<Weak<dyn link::Engine>>,
     capabilities: RwLock<Arc<Can>>,
 }
 
@@ -82,9 +83,9 @@ impl Desk {
     }
 
     /// Says where this node is reached: scheme, host and port; and what does its work. The first word counts.
-    pub(super) fn open(&self, service_url: &str, engine: Arc<dyn link::Engine>) {
+    pub(super) fn open(&self, service_url: &str, engine: &Arc<dyn link::Engine>) {
         let _said_before = self.service_url.set(service_url.into());
-        let _said_before = self.engine.set(engine);
+        let _said_before = self.engine.set(Arc::downgrade(engine));
         self.look_around();
     }
 
@@ -95,7 +96,8 @@ impl Desk {
 
     /// What the lanes could still carry; no bound where that is not known.
     fn engine_room(&self) -> u32 {
-        let room = self.engine.get().and_then(|engine| engine.room());
+        let engine = self.engine.get().and_then(Weak::upgrade);
+        let room = engine.and_then(|engine| engine.room());
         room.unwrap_or(u32::MAX)
     }
 

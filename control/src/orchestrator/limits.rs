@@ -77,7 +77,7 @@ pub(super) const HEAD: Duration = Duration::from_secs(300);
 pub(super) const STALLED: Duration = Duration::from_secs(60);
 /// How long a connection may take to finish once it was asked to.
 pub(super) const FINISH: Duration = Duration::from_secs(10);
-/// How often a connection is looked at for idleness and stalls.
+/// How often a connection is looked at for idleness and stalls, and the lanes for room.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Requests at once on one HTTP/2 connection.
 pub(super) const STREAMS: u32 = 256;

@@ -143,6 +143,11 @@ impl Default for Config {
     }
 }
 
+/// Every id that a session may ask for, when the engine was given `models`.
+pub fn every_model(models: &[String]) -> Vec<String> {
+    params::every_model(models)
+}
+
 /// Prepares an orchestrator: the inbox is for the engine, the rest waits for it.
 pub fn new(config: Config, world: Arc<dyn World>) -> (Inbox, Orchestrator) {
     let registry = Registry::new(config.sessions);
@@ -200,8 +205,7 @@ impl Orchestrator {
     ///
     /// `urls` say what peers reach this node by, scheme, host and port and nothing behind it.
     pub async fn run(self, engine: Arc<dyn link::Engine>, urls: Urls) {
-        self.desk
-            .open(urls.service.trim_end_matches('/'), Arc::clone(&engine));
+        self.desk.open(urls.service.trim_end_matches('/'), &engine);
         let phase = self.handle.phase.subscribe();
         let handshake = Handshake::service(Arc::clone(&self.desk));
         let app = App {
