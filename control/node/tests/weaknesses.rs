@@ -131,7 +131,7 @@ fn a_session_is_ended_without_a_token() {
     };
     let ours = world.purse.token.clone();
     assert_eq!(end(ours.clone()), Ok(()));
-    // No token at all: an empty message, as bytes on the wire.
+    // One with nothing in it. That there is none at all is asked in `grpc.rs`, and in `control/src/orchestrator/handshake.rs`.
     let nothing = world.peer.call(async |mut connection: Connection| {
         connection.end_session(AuthToken::default()).await
     });

@@ -157,3 +157,57 @@ impl Orchestrator for Handshake {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::desk;
+    use super::*;
+    use tonic::Code;
+
+    fn off_chain() -> Handshake {
+        Handshake {
+            desk: desk::tests::bare(1),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_without_a_token_is_refused_and_one_with_ours_is_not() {
+        let handshake = off_chain();
+        let end = async |auth_token| {
+            let request = Request::new(EndTranscodingSessionRequest { auth_token });
+            handshake.end_transcoding_session(request).await.map(drop)
+        };
+        let refused = end(None).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (Code::Unknown, "Invalid auth token")
+        );
+        let greeted = handshake.greet(OrchestratorRequest::default()).await;
+        assert!(end(greeted.unwrap().auth_token).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_ping_signs_nothing_that_means_something_elsewhere() {
+        let ping = async |length| {
+            let value = vec![1; length];
+            off_chain().ping(Request::new(PingPong { value })).await
+        };
+        assert!(ping(PING_BYTES_MAX).await.is_ok());
+        let refused = ping(PING_BYTES_MAX + 1).await.unwrap_err();
+        assert_eq!(refused.message(), "a ping has at most 64 bytes");
+    }
+
+    #[test]
+    fn the_texts_that_gateways_match_are_pinned() {
+        let texts =
+            [Refused::Signature, Refused::Capped, Refused::Token].map(|why| why.to_string());
+        assert_eq!(
+            texts,
+            [
+                "Invalid orchestrator request: orchestrator req sig check failed",
+                "Invalid orchestrator request: OrchestratorCapped",
+                "Invalid auth token",
+            ]
+        );
+    }
+}
