@@ -57,6 +57,11 @@ impl Bill {
         }
     }
 
+    /// Who pays.
+    pub(super) const fn payer(&self) -> &Payer {
+        &self.payer
+    }
+
     /// Input so far.
     pub(super) fn saw(&mut self, stats: &SessionStats) {
         self.tab

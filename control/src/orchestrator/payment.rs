@@ -106,18 +106,18 @@ async fn settle(app: &App, order: Order, token: &[u8]) -> Response {
         }
         (_, Order::Nothing { sender, account }) => return nothing(app, sender, account, token),
     };
-    let receipt = hand_in(app, payment).await;
-    if let Some(why) = receipt
-        .as_ref()
-        .map_or_else(|why| Some(*why), |receipt| receipt.refused)
-    {
-        return refused(why.status(), &why.to_string());
+    let refuse = |why: Refusal| refused(why.status(), &why.to_string());
+    match hand_in(app, payment).await {
+        Ok(receipt) => match receipt.refused {
+            Some(why) => refuse(why),
+            None => {
+                let mut body = Vec::new();
+                app.desk.write_result(&receipt, token, &mut body);
+                protobuf(body)
+            }
+        },
+        Err(why) => refuse(why),
     }
-    let mut body = Vec::new();
-    if let Ok(receipt) = &receipt {
-        app.desk.write_result(receipt, token, &mut body);
-    }
-    protobuf(body)
 }
 
 /// Hands a payment to the ticket lane, and waits for what becomes of it.

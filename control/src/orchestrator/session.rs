@@ -94,9 +94,7 @@ impl Session {
             models: self.models,
             desk: self.desk,
             is_known: true,
-            payer: None,
             bill: None,
-            unpaid: None,
         };
         if !live.open(self.owner_token, deadline, opened).await {
             return;
@@ -125,11 +123,8 @@ struct Live {
     desk: Arc<Desk>,
     /// Whether anybody was told of its channels.
     is_known: bool,
-    payer: Option<Payer>,
     /// What it is charged; `None` when it is free.
     bill: Option<Bill>,
-    /// That it ends because it was not paid, and by how much.
-    unpaid: Option<String>,
 }
 
 impl Live {
@@ -194,7 +189,6 @@ impl Live {
         }
         match payer.await {
             Ok(payer) => {
-                self.payer = payer;
                 self.bill = payer.map(|payer| Bill::new(payer, rules, self.commands.clone()));
                 self.show_bill();
             }
@@ -287,9 +281,7 @@ impl Live {
             bill.close(&stats).await;
             self.show_bill();
         }
-        if let Some(why) = self.unpaid.take() {
-            self.voice.last_words(&why).await;
-        } else if let EndCause::BadInput(why) | EndCause::Failed(why) = cause {
+        if let EndCause::BadInput(why) | EndCause::Failed(why) = cause {
             self.voice.last_words(why).await;
         }
         self.view.send_modify(|view| {
@@ -352,7 +344,6 @@ impl Live {
                 tracing::info!(manifest_id = self.manifest_id, why, "a session ends unpaid");
                 if self.closing.is_none() {
                     self.voice.last_words(&why).await;
-                    self.unpaid = Some(why);
                     self.close().await;
                 }
             }
@@ -431,7 +422,7 @@ impl Live {
 
     /// Whether what is paid is enough for that: nobody begins with a cheap model and goes on with a dear one.
     fn may_do(&self, process: &Process) -> Result<(), String> {
-        let (sender, paid) = match &self.payer {
+        let (sender, paid) = match self.bill.as_ref().map(Bill::payer) {
             Some(payer) => (payer.sender, payer.price),
             None => (Address::ZERO, Price::FREE),
         };
