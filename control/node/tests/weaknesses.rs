@@ -420,7 +420,7 @@ fn clients_dawdle() {
         .collect();
     let began = Instant::now();
     world.lives();
-    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(began.elapsed() < Duration::from_secs(10));
     drop(sockets);
 }
 
@@ -533,7 +533,7 @@ fn a_segment_never_ends() {
     }
     let lived = began.elapsed();
     assert!(!is_there(&world.node), "it ends unpaid");
-    assert!((6..16).contains(&lived.as_secs()), "{lived:?}");
+    assert!((6..35).contains(&lived.as_secs()), "{lived:?}");
 }
 
 /// 10: whoever guesses a name may end, feed or watch a stream; names have 128 bits here.
