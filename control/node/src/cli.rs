@@ -125,6 +125,9 @@ pub(crate) enum ConfigCommand {
     Example,
 }
 
+/// Defaults that are no values.
+const NOTHING: [&str; 2] = ["none", "nobody's"];
+
 /// The example file, made from the flags themselves so that it cannot grow old.
 pub(crate) fn example() -> String {
     let cli = Cli::command();
@@ -158,7 +161,9 @@ pub(crate) fn example() -> String {
                 default.to_owned()
             }
             "N" | "MIB" | "SECONDS" | "PERCENT" | "WEI" => format!("0   # {default}"),
-            _ if default.contains(' ') => format!("\"\"   # {default}"),
+            _ if default.contains(' ') || NOTHING.contains(&default) => {
+                format!("\"\"   # {default}")
+            }
             _ => format!("{default:?}"),
         };
         text.push_str(&format!("\n# {meaning}\n#{long} = {value}\n"));
@@ -215,5 +220,19 @@ mod tests {
             options.service_addr.as_deref(),
             Some("https://127.0.0.1:8935")
         );
+        // Where a default is a value, it can be meant as it stands.
+        let values: String = on
+            .lines()
+            .filter(|line| !line.contains("   # "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let values = Options::from_toml(&values).unwrap();
+        assert_eq!(values.network.as_deref(), Some("offchain"));
+        let machine = crate::plan::tests::machine();
+        let said = crate::plan::Plan::resolve(values, &machine)
+            .unwrap()
+            .to_options();
+        let unsaid = crate::plan::Plan::resolve(Options::default(), &machine).unwrap();
+        assert_eq!(said, unsaid.to_options());
     }
 }
