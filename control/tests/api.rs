@@ -403,3 +403,56 @@ async fn a_stop_lets_connections_finish_and_ends() {
     assert_eq!(idle.read(&mut [0; 16]).await.unwrap(), 0);
     assert!(!id.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn visitors_that_want_nothing_keep_nobody_out() {
+    let node = node(Config {
+        visitors: 3,
+        ..Config::default()
+    });
+    // One says nothing, one has begun to, and one waits for an answer that takes its time.
+    let silent = node.connect_with(b"");
+    let begun = node.connect_with(b"GET /healthz HTTP/1.1\r\nHo");
+    node.engine.script(|_| Act::Hold);
+    let body = "{}";
+    let busy = node.connect_with(
+        format!("POST {START} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len()).as_bytes(),
+    );
+    node.until("it is asked", |engine| engine.count("open") == 1)
+        .await;
+    // Whoever comes now waits until somebody has idled for a while, and is then served; so is the next.
+    for _ in 0..2 {
+        let before = Instant::now();
+        let answer = node.get("/healthz").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(before.elapsed() < Duration::from_secs(3));
+    }
+    // Who was being served is answered.
+    node.engine.answer_held(Ok(Answer::Done));
+    let mut busy = busy;
+    let mut answer = String::new();
+    timeout(Duration::from_secs(60), busy.read_to_string(&mut answer))
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    drop((silent, begun));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_have_something_to_do_others_wait() {
+    let node = node(Config {
+        visitors: 1,
+        ..Config::default()
+    });
+    node.engine.script(|_| Act::Hold);
+    let ask = "POST /live-video-to-video HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
+    let _busy = node.connect_with(ask.as_bytes());
+    node.until("it is asked", |engine| engine.count("open") == 1)
+        .await;
+    let later = timeout(Duration::from_secs(2), node.get("/healthz")).await;
+    assert!(later.is_err(), "there is no place for it yet");
+    // The start is given up at its deadline, and then there is.
+    let answer = timeout(Duration::from_secs(60), node.get("/healthz")).await;
+    assert!(answer.unwrap().starts_with("HTTP/1.1 200"));
+}

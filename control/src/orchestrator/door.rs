@@ -2,12 +2,15 @@
 //!
 //! Invariants:
 //! - A connection is a task; its panic or its stall is its own.
-//! - There are never more than `visitors` of them. When all places are taken the queue fills, and the shard says 503.
+//! - There are never more than `visitors` of them. When all places are taken, whoever has been idle for longest makes room, if that is long enough:
+//!   connections that want nothing keep nobody out. When all have something to do the queue fills, and the shard says 503.
 //! - A connection ends when it has been idle for `keep_alive`, when its peer leaves our bytes unread for a minute, and
 //!   when the node stops. A request that is being served is never idle: a parked subscriber may wait for ever.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -18,13 +21,13 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use link::Visitor;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, interval, sleep_until};
+use tokio::time::{Instant, interval, sleep_until, timeout};
 use tower_service::Service;
 
 use super::limits;
-use super::stream::{Keeping, Stream};
+use super::stream::{Keeping, Pulse, Stream};
 use super::{Phase, http};
 
 /// What the door needs to know.
@@ -41,23 +44,27 @@ impl Door {
     /// Lets visitors in until the node stops, then waits for those inside until the phase's deadline.
     pub(super) async fn open(mut self, mut visitors: mpsc::Receiver<Visitor>) {
         let places = Arc::new(Semaphore::new(self.visitors_max));
+        let guests = Arc::new(Guests::default());
         let mut inside = JoinSet::new();
+        let mut waiting = None;
         loop {
             tokio::select! {
                 biased;
                 () = stopping(&mut self.phase) => break,
                 Some(_) = inside.join_next(), if !inside.is_empty() => {}
-                // First a place, then a visitor: who finds none stays in the queue, whose length is known outside.
-                Some((visitor, place)) = next(&places, &mut visitors) => {
-                    let door = self.clone();
+                // A visitor for whom there is no place waits at the door, the others in the queue, whose length is known outside.
+                Some(visitor) = visitors.recv(), if waiting.is_none() => waiting = Some(visitor),
+                place = place(&places, &guests), if waiting.is_some() => {
+                    let Some(visitor) = waiting.take() else { continue };
+                    let (door, guests) = (self.clone(), Arc::clone(&guests));
                     inside.spawn(async move {
-                        door.serve(visitor).await;
+                        door.serve(visitor, &guests).await;
                         drop(place);
                     });
                 }
             }
         }
-        drop(visitors);
+        drop((visitors, waiting));
         let deadline = match *self.phase.borrow() {
             Phase::Stopping { deadline } => deadline,
             Phase::Running => Instant::now(),
@@ -67,13 +74,14 @@ impl Door {
         drop(tokio::time::timeout_at(deadline, all).await);
     }
 
-    async fn serve(mut self, visitor: Visitor) {
+    async fn serve(mut self, visitor: Visitor, guests: &Guests) {
         let peer = visitor.peer;
         let stream = match Stream::new(visitor) {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(?peer, %error, "a visitor's socket is of no use"),
         };
         let pulse = stream.pulse();
+        let guest = guests.enter(stream.pulse());
         let service = {
             let (pulse, router, base) = (
                 stream.pulse(),
@@ -103,6 +111,12 @@ impl Door {
                         tracing::debug!(?peer, %error, "a visitor's connection ended early");
                     }
                     return;
+                }
+                () = guest.leave.notified() => {
+                    // It may have begun something since it was chosen.
+                    if pulse.idle() >= limits::IDLE_MIN {
+                        return tracing::debug!(?peer, "an idle visitor makes room for another");
+                    }
                 }
                 () = stopping(&mut self.phase), if cut_at.is_none() => {
                     connection.as_mut().graceful_shutdown();
@@ -144,12 +158,78 @@ fn http_builder() -> Builder<TokioExecutor> {
 
 type Place = tokio::sync::OwnedSemaphorePermit;
 
-async fn next(
-    places: &Arc<Semaphore>,
-    visitors: &mut mpsc::Receiver<Visitor>,
-) -> Option<(Visitor, Place)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    Some((visitors.recv().await?, place))
+/// Waits for a place, and has one made if somebody idles on theirs.
+async fn place(places: &Arc<Semaphore>, guests: &Guests) -> Option<Place> {
+    loop {
+        if places.available_permits() == 0 {
+            guests.make_room();
+        }
+        let place = Arc::clone(places).acquire_owned();
+        if let Ok(place) = timeout(limits::PLACE_PATIENCE, place).await {
+            // Nobody closes the semaphore, and without a place nobody comes in.
+            return place.ok();
+        }
+    }
+}
+
+/// Who is inside.
+#[derive(Default)]
+struct Guests {
+    inside: Mutex<BTreeMap<u64, Arc<Guest>>>,
+    entered: AtomicU64,
+}
+
+struct Guest {
+    pulse: Arc<Pulse>,
+    leave: Notify,
+}
+
+/// A guest's entry in the list, for as long as it is held.
+struct Inside<'a> {
+    guests: &'a Guests,
+    number: u64,
+    guest: Arc<Guest>,
+}
+
+impl Guests {
+    fn enter(&self, pulse: Arc<Pulse>) -> Inside<'_> {
+        let number = self.entered.fetch_add(1, Ordering::Relaxed);
+        let leave = Notify::new();
+        let guest = Arc::new(Guest { pulse, leave });
+        self.lock().insert(number, Arc::clone(&guest));
+        Inside {
+            guests: self,
+            number,
+            guest,
+        }
+    }
+
+    /// Asks whoever has been idle for longest to leave, if that is long enough.
+    fn make_room(&self) {
+        let inside = self.lock();
+        let longest = inside.values().max_by_key(|guest| guest.pulse.idle());
+        if let Some(guest) = longest.filter(|guest| guest.pulse.idle() >= limits::IDLE_MIN) {
+            guest.leave.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Guest>>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::ops::Deref for Inside<'_> {
+    type Target = Guest;
+
+    fn deref(&self) -> &Guest {
+        &self.guest
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.guests.lock().remove(&self.number);
+    }
 }
 
 async fn stopping(phase: &mut watch::Receiver<Phase>) {

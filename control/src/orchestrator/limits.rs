@@ -5,7 +5,7 @@
 //! | bound | answer |
 //! |---|---|
 //! | `Config::sessions` | 503 `insufficient capacity` |
-//! | `Config::visitors`, [`VISITORS_WAITING`] | the visitor goes back to the shard, which answers 503 |
+//! | `Config::visitors`, [`VISITORS_WAITING`] | whoever has idled for longest is cut; where nobody idles, the visitor goes back to the shard, which answers 503 |
 //! | [`JSON_BODY_BYTES`] | 413 `request body too large` |
 //! | [`START`] | 500 `live start timed out`, and the session is closed |
 //! | [`MESSAGES_WAITING`], [`NOTES_WAITING`], [`PROGRESS_WAITING`] | the report is lost and counted; never the end of a session |
@@ -77,6 +77,10 @@ pub(super) const HEAD: Duration = Duration::from_secs(300);
 pub(super) const STALLED: Duration = Duration::from_secs(60);
 /// How long a connection may take to finish once it was asked to.
 pub(super) const FINISH: Duration = Duration::from_secs(10);
+/// A connection that has had nothing to do for this long makes room for another when all places are taken.
+pub(super) const IDLE_MIN: Duration = Duration::from_secs(1);
+/// How long a visitor waits for a place before it is looked again who idles.
+pub(super) const PLACE_PATIENCE: Duration = Duration::from_millis(20);
 /// How often a connection is looked at for idleness and stalls, and the lanes for room.
 pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Requests at once on one HTTP/2 connection.
