@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use control::capability::Capability;
 use control::link::payment::journal;
 use control::orchestrator::Payments;
 use control::payment::prices::Prices;
@@ -26,8 +27,6 @@ use crate::failure::{Failure, Reason};
 use crate::options::Options;
 use crate::price_list;
 
-/// live-video-to-video
-const LIVE: u32 = 35;
 const OFFCHAIN: &str = "offchain";
 const MEMORY: &str = "memory";
 /// Gas that a redemption takes on Arbitrum.
@@ -230,7 +229,9 @@ impl PaymentPlan {
     pub(crate) fn notes(&self, models: &[String]) -> Vec<String> {
         let mut notes = self.notes.clone();
         let priced = self.prices.list(&Address::ZERO);
-        let live = priced.iter().filter(|price| price.capability == LIVE);
+        let live = priced
+            .iter()
+            .filter(|price| price.capability == Capability::LIVE_VIDEO_TO_VIDEO.0);
         let strangers = live.filter(|price| !models.contains(&price.constraint));
         notes.extend(strangers.map(|price| {
             format!(

@@ -11,7 +11,7 @@ mod stream;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use control::capability::{Capability, LiveModel};
 use control::gateway::client::{Connection, Failed, request};
@@ -62,6 +62,24 @@ fn start(client: &mut Client, purse: &mut Purse, model: &str, tickets: u32) -> A
     let headers = purse.headers(&payment, "35_model");
     let body = format!("{{\"model_id\":\"{model}\"}}");
     client.ask("/live-video-to-video", &headers, &body)
+}
+
+fn get(node: &Node, path: &str) -> String {
+    node.http(&format!(
+        "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    ))
+}
+
+fn healthz(node: &Node) -> String {
+    get(node, "/healthz")
+}
+
+fn until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -171,7 +189,7 @@ fn whoever_is_full_or_drains_says_so_but_to_those_who_do_not_mind() {
 
     // A node that drains lets the session go on, and takes no other.
     node.signal(Signal::TERM);
-    std::thread::sleep(Duration::from_millis(300));
+    until("it drains", || healthz(&node).contains("DRAINING"));
     for n in 0..3 {
         assert_eq!(stream.segment(), 200, "{n}: the session lives");
         std::thread::sleep(Duration::from_millis(200));
@@ -280,7 +298,10 @@ fn prices_are_by_sender_and_model_and_what_is_paid_must_be_enough() {
             .status,
         200
     );
-    std::thread::sleep(Duration::from_millis(1_500));
+    let path = format!("/live-video-to-video/{id}/status");
+    until("the switch is refused", || {
+        get(&node, &path).contains("costs 5/2")
+    });
     let gone = node.http(&format!(
         "DELETE /ai/trickle/{id} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     ));

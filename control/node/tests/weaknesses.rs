@@ -98,7 +98,8 @@ impl World {
     }
 
     fn lives(&self) {
-        assert!(self.peer.greet(Some(MODEL)).is_ok());
+        let greeted = self.peer.greet(Some(MODEL));
+        assert!(greeted.is_ok(), "{greeted:?}");
     }
 }
 
@@ -418,9 +419,13 @@ fn clients_dawdle() {
             socket
         })
         .collect();
+    // So many in a moment may fill the queue for that moment, and the next one is answered 503; not for longer.
     let began = Instant::now();
+    while let Err(why) = world.peer.greet(Some(MODEL)) {
+        assert!(began.elapsed() < Duration::from_secs(10), "{why}");
+        sleep(Duration::from_millis(50));
+    }
     world.lives();
-    assert!(began.elapsed() < Duration::from_secs(10));
     drop(sockets);
 }
 

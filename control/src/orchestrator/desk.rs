@@ -312,9 +312,6 @@ fn price_info(price: Price) -> net::PriceInfo {
     }
 }
 
-/// The only one.
-const PIPELINE: &str = "live-video-to-video";
-
 /// Every model on every device, as those who only look are told.
 pub(super) fn hardware(models: &[String], gpus: &[Gpu]) -> Vec<HardwareInformation> {
     if gpus.is_empty() {
@@ -334,7 +331,9 @@ pub(super) fn hardware(models: &[String], gpus: &[Gpu]) -> Vec<HardwareInformati
     });
     let gpu_info: std::collections::BTreeMap<_, _> = infos.collect();
     let of = |model: &String| HardwareInformation {
-        pipeline: PIPELINE.to_owned(),
+        pipeline: Capability::LIVE_VIDEO_TO_VIDEO
+            .pipeline()
+            .unwrap_or_default(),
         model_id: model.clone(),
         gpu_info: gpu_info.clone(),
     };

@@ -85,11 +85,6 @@ impl Offers {
         }
     }
 
-    /// Who is paid.
-    pub const fn recipient(&self) -> Address {
-        self.policy.recipient
-    }
-
     /// What a ticket is worth, in wei.
     pub const fn ticket_ev(&self) -> Wei {
         self.policy.ticket_ev

@@ -18,6 +18,7 @@ use ticket::address::ParseError;
 use self::fields::Fields;
 use super::number::{self, BadAmount, in_wei, shortened};
 use super::rate::Rate;
+use crate::capability::Capability;
 
 /// What somebody pays for work that has no price of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,20 +173,6 @@ const MODEL_KEYS: &[&str] = &[
     "url",
     "token",
     "optimization_flags",
-];
-
-/// Pipelines that models run in, and their numbers among the capabilities.
-const PIPELINES: &[(&str, u32)] = &[
-    ("text-to-image", 27),
-    ("image-to-image", 28),
-    ("image-to-video", 29),
-    ("upscale", 30),
-    ("audio-to-text", 31),
-    ("segment-anything-2", 32),
-    ("llm", 33),
-    ("image-to-text", 34),
-    ("live-video-to-video", 35),
-    ("text-to-speech", 36),
 ];
 
 /// Prices by gateway, as `--price-per-gateway` has them. go-livepeer's older name for a gateway, `broadcasters`, is read as well.
@@ -362,15 +349,17 @@ fn money(fields: &Fields, key: &'static str) -> Result<Option<Rate>, Wrong> {
 }
 
 fn capability(pipeline: &str) -> Result<u32, Wrong> {
-    PIPELINES
-        .iter()
-        .find(|(name, _)| *name == pipeline)
-        .map(|(_, number)| *number)
+    Capability::of_pipeline(pipeline)
+        .filter(|capability| capability.pipeline().is_some())
+        .map(|capability| capability.0)
         .ok_or_else(|| Wrong::Pipeline(number::shortened(pipeline)))
 }
 
 fn pipelines() -> String {
-    let names: Vec<_> = PIPELINES.iter().map(|(name, _)| *name).collect();
+    let (first, last) = (Capability::TEXT_TO_IMAGE.0, Capability::TEXT_TO_SPEECH.0);
+    let names: Vec<_> = (first..=last)
+        .filter_map(|number| Capability(number).pipeline())
+        .collect();
     names.join(", ")
 }
 

@@ -29,7 +29,7 @@ use ruint::Uint;
 use ticket::{Address, Price, Wei};
 
 pub use self::file::{BadFile, GatewayPrice, ModelEntry, Token, Wrong, gateways, models};
-pub use self::number::{BadAmount, price_per_unit};
+pub use self::number::BadAmount;
 pub use self::rate::Rate;
 
 /// Wide enough for all of it: a rate is below 2^63 wei, its numerator over a denominator of 256 bits below 2^319, a sum of 2^64 such

@@ -94,18 +94,6 @@ pub(super) fn in_wei(amount: Rate, currency: &str) -> Result<Rate, BadAmount> {
     }
 }
 
-/// The price of a unit as `--price-per-unit` has it, in wei: digits, perhaps decimals, and perhaps a currency: `1200`, `0.5eth`.
-///
-/// # Errors
-/// See [`BadAmount`].
-pub fn price_per_unit(text: &str) -> Result<Rate, BadAmount> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit() && !matches!(c, '.' | '-'))
-        .unwrap_or(text.len());
-    let (number, currency) = text.split_at(end);
-    in_wei(decimal(number)?, currency)
-}
-
 /// For messages: what somebody wrote, at most 64 characters of it.
 pub(super) fn shortened(text: &str) -> String {
     text.chars().take(SHOWN_CHARS).collect()
@@ -157,24 +145,14 @@ mod tests {
 
     #[test]
     fn wei_and_ether_are_understood_and_no_other_currency() {
-        for (text, rate) in [
-            ("1200", "1200/1"),
-            ("1200wei", "1200/1"),
-            ("0.5WEI", "1/2"),
-            ("0.0000012ETH", "1200000000000/1"),
-            ("1e18", "currency"),
-            ("1usd", "currency"),
-        ] {
-            match price_per_unit(text) {
-                Ok(price) => assert_eq!(price.to_string(), rate, "{text}"),
-                Err(BadAmount::Currency(_)) => assert_eq!(rate, "currency", "{text}"),
-                Err(other) => panic!("{text}: {other}"),
-            }
+        let half = decimal("0.5").unwrap();
+        let in_wei = |currency| in_wei(half, currency).map(|rate| rate.to_string());
+        for currency in ["", "wei", "WEI"] {
+            assert_eq!(in_wei(currency), Ok("1/2".to_owned()));
         }
-        assert_eq!(price_per_unit("eth"), Err(BadAmount::Text));
-        assert_eq!(price_per_unit("-1"), Err(BadAmount::Negative));
+        assert_eq!(in_wei("ETH"), Ok("500000000000000000/1".to_owned()));
         assert_eq!(
-            price_per_unit("0.5USD").unwrap_err().to_string(),
+            in_wei("USD").unwrap_err().to_string(),
             "the currency \"USD\" needs a price feed of a chain, which this node does not read yet; give the price in wei"
         );
     }

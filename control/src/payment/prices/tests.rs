@@ -6,6 +6,7 @@ use std::num::NonZeroU64;
 use proptest::prelude::*;
 use proto::net::capabilities::{CapabilityConstraints, Constraints};
 
+use super::number::decimal;
 use super::*;
 
 const LIVE: u32 = 35;
@@ -187,10 +188,10 @@ fn what_does_not_fit_is_cut_and_what_is_too_much_is_refused() {
     let most = rate(i64::MAX as u64, 1);
     assert_eq!(off(most).unwrap().to_wire(), (i64::MAX, 1));
     // A third of a wei in twenty digits: neither half is an int64.
-    let fine = price_per_unit("0.33333333333333333333").unwrap();
+    let fine = decimal("0.33333333333333333333").unwrap();
     assert_eq!(off(fine).unwrap().to_wire(), (333, 1_000));
     // Thousandths of so much do not fit either.
-    let much = price_per_unit("9223372036854775807.5").unwrap();
+    let much = decimal("9223372036854775807.5").unwrap();
     assert_eq!(off(much).unwrap().to_wire(), (i64::MAX, 1));
     let dear = base_alone(most).price(&ALICE, None, on(1, 1_000_000));
     assert_eq!(dear, Err(NoPrice::TooHigh));
@@ -224,7 +225,7 @@ fn work_on_a_model_costs_at_least_what_it_costs_alone() {
     assert_eq!(least(BOB, 27, "mine").to_wire(), (333, 500));
     assert_eq!(least(ALICE, 27, "mine").to_wire(), (100, 1));
     assert_eq!(least(BOB, LIVE, "c").to_wire(), (80, 1));
-    let much = base_alone(price_per_unit("9223372036854775807.5").unwrap());
+    let much = base_alone(decimal("9223372036854775807.5").unwrap());
     assert_eq!(much.model_price(&ALICE, LIVE, "a").to_wire(), (i64::MAX, 1));
 }
 
@@ -327,7 +328,7 @@ fn any_rate() -> impl Strategy<Value = Rate> {
     let dear = (i64::MAX as u64 - 3_000..=i64::MAX as u64).prop_map(|wei| rate(wei, 1));
     let dear_thousandths = (0_u64..3_000).prop_map(|n| rate(i64::MAX as u64 - n, 1_000));
     let decimals = (0_u64..1_000, any::<u64>())
-        .prop_map(|(whole, fraction)| price_per_unit(&format!("{whole}.{fraction:020}")).unwrap());
+        .prop_map(|(whole, fraction)| decimal(&format!("{whole}.{fraction:020}")).unwrap());
     prop_oneof![
         small().prop_map(|(wei, pixels)| rate(wei, pixels)),
         dear,

@@ -1,6 +1,6 @@
 //! What operators write, and with which words it is refused.
 
-use super::super::price_per_unit;
+use super::super::number::decimal;
 use super::*;
 
 const ADDRESS: &str = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed";
@@ -191,7 +191,7 @@ fn what_a_model_does_not_say_is_the_nodes() {
         ))
         .unwrap();
         assert_eq!((entry.gateway, entry.warm), (None, false));
-        let per_unit = price_per_unit("0.3").unwrap();
+        let per_unit = decimal("0.3").unwrap();
         let rate = entry.rate(per_unit, NonZeroU64::new(3).unwrap()).unwrap();
         assert_eq!(rate.to_string(), "1/10");
     }
