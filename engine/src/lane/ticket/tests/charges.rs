@@ -311,8 +311,12 @@ fn a_charge_does_not_wait_behind_a_flood_and_not_for_a_batch_to_fill() {
         world.pay(flood.payment(8), 1, 100);
     }
     let charged = world.charge(honest.key.address(), 10);
-    // All of it has to have been taken in, or the charge may be a batch later.
-    std::thread::sleep(Duration::from_millis(50));
+    // All of the flood is in before there is room for a batch: the charge, which came last, is in the first or the one after.
+    let payments = 1 + BATCHES_MAX as u64 + 40;
+    while world.lane.report().payments < payments {
+        assert!(began.elapsed() < PATIENCE, "not all of it came");
+        std::thread::yield_now();
+    }
     held.into_iter().for_each(|batch| world.written(batch));
     let is_debit = |op| matches!(op, Ok(book::Op::Debit { pixels: 10, .. }));
     let batches = (1..)
